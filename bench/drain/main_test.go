@@ -1,0 +1,38 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	serverRole()
+	os.Exit(m.Run())
+}
+
+// Every measurement runs, and this library loses nothing that it must not.
+func TestShort(t *testing.T) {
+	for _, m := range new(bench).measurements() {
+		t.Run(m.Name, func(t *testing.T) {
+			var out strings.Builder
+			if err := run(&out, options{short: true, only: m.Name}); err != nil {
+				t.Fatal(err)
+			}
+			row := "\n| " + ours + " | " + map[string]string{
+				"requests": "0 | ",     // POST lost
+				"http2":    "0 | 0 | ", // responses, requests lost
+			}[m.Name]
+			if !strings.Contains(out.String(), row) {
+				t.Errorf("no %q in:\n%s", row, out.String())
+			}
+			t.Log(out.String())
+		})
+	}
+}
+
+func TestUnknownMeasurement(t *testing.T) {
+	if err := run(nil, options{short: true, only: "speed"}); err == nil {
+		t.Error("got no error for a measurement that there is not")
+	}
+}

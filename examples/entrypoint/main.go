@@ -1,0 +1,67 @@
+// Entrypoint is what a docker-entrypoint.sh becomes in an image without a
+// shell: it checks the environment, renders a configuration file, makes a
+// directory, and then becomes the program that CMD names.
+//
+//	ENTRYPOINT ["/entrypoint"]
+//	CMD ["/app", "--config", "/run/app/app.conf"]
+//
+// The shell's exec "$@" is pid1.Exec: same process, same PID 1, and the program
+// gets its signals as if nothing had been before it.
+package main
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+
+	"github.com/entrypoint-go/entrypoint/pid1"
+)
+
+//go:embed app.conf.tmpl
+var config string
+
+func main() {
+	err := entrypoint(os.Args[1:])
+	slog.Error("not started", "error", err) // it returns only if it fails
+	os.Exit(pid1.ExitCode(err))
+}
+
+func entrypoint(argv []string) error {
+	if err := pid1.RequireEnv("APP_DIR", "DATABASE_URL", "LISTEN")(context.Background()); err != nil {
+		return err
+	}
+	dir := os.Getenv("APP_DIR")
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return fmt.Errorf("directory $APP_DIR: %w", err)
+	}
+	if err := render(filepath.Join(dir, "app.conf"), config); err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	return pid1.Exec(argv...)
+}
+
+// render writes the file that text becomes with the environment as its data. A
+// variable that the template names and the environment lacks is an error.
+func render(file, text string) error {
+	t, err := template.New("app.conf.tmpl").Option("missingkey=error").Parse(text)
+	if err != nil {
+		return err
+	}
+	env := make(map[string]string)
+	for _, entry := range os.Environ() {
+		name, value, _ := strings.Cut(entry, "=")
+		env[name] = value
+	}
+	var out strings.Builder
+	if err := t.Execute(&out, env); err != nil {
+		return err
+	}
+
+	// The file has the database's password in it.
+	return os.WriteFile(file, []byte(out.String()), 0o600)
+}

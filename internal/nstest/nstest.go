@@ -1,0 +1,182 @@
+// Package nstest lets a test binary play PID 1: it runs a named function of
+// the binary itself as the first process of a new PID namespace, without
+// Docker and without privileges. It is to namespaces what the helper process
+// in os/exec's own tests is to children.
+//
+//	func TestMain(m *testing.M) {
+//		nstest.Main(map[string]func() int{"serve": serve})
+//		goleak.VerifyTestMain(m)
+//	}
+//
+//	func TestServe(t *testing.T) {
+//		cmd := nstest.Command(t, "serve", "an argument")
+//		…
+//	}
+package nstest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The environment of a helper process; Main removes both before the helper runs.
+const (
+	helperVar = "ENTRYPOINT_NSTEST_HELPER" // the helper's name
+	procVar   = "ENTRYPOINT_NSTEST_PROC"   // set: mount a /proc of the new PID namespace
+)
+
+// probe is the name of the helper that does nothing. It tells whether the
+// kernel lets this user create the namespaces.
+const probe = "nstest.probe"
+
+// Main runs a helper when this process was started by Command or Child, and
+// exits with the helper's result. In any other process it returns at once.
+// Call it first in TestMain: the helper then never sees the test flags, and
+// its os.Args[1:] are the arguments given to Command.
+func Main(helpers map[string]func() int) {
+	name, ok := os.LookupEnv(helperVar)
+	if !ok {
+		return
+	}
+	_, freshProc := os.LookupEnv(procVar)
+
+	os.Unsetenv(helperVar)
+	os.Unsetenv(procVar)
+
+	if freshProc {
+		if err := mountProc(); err != nil {
+			fail(err)
+		}
+	}
+	if name == probe {
+		os.Exit(0)
+	}
+	helper, ok := helpers[name]
+	if !ok {
+		fail(fmt.Errorf("no helper is called %q", name))
+	}
+	os.Exit(helper())
+}
+
+func fail(err error) {
+	fmt.Fprintf(os.Stderr, "nstest: %v\n", err)
+	os.Exit(2)
+}
+
+// Command returns the command, not yet started, that runs helper as PID 1 of
+// new PID and mount namespaces, with a /proc that shows only these processes.
+// A test that is not run by root gets a user namespace around them, in which
+// the helper is uid 0. The command may be changed before it is started; to
+// add to its environment, append to Env.
+//
+// The kernel kills every process of the namespace with its PID 1, so killing
+// the command ends all. That happens at the end of the test at the latest,
+// or when the thread that started the command ends: start it from a goroutine
+// that is not locked to a thread, or from a thread that stays. A command that
+// hangs ends with Context, and writes the stacks of its goroutines to stderr.
+//
+// Where the system does not allow such namespaces the test is skipped, with
+// the reason. With CI=true in the environment that is a failure instead.
+func Command(t testing.TB, helper string, args ...string) *exec.Cmd {
+	t.Helper()
+	requireNamespaces(t, true)
+	cmd := command(t, helper, args)
+	cmd.Env = append(cmd.Env, procVar+"=1")
+	cmd.SysProcAttr = namespaces()
+	return cmd
+}
+
+// CommandWithHostProc is Command without the fresh /proc: the helper is PID 1
+// and sees the /proc of the namespace above, where it has another number.
+// Programs meet this after "unshare --pid" without --mount-proc.
+func CommandWithHostProc(t testing.TB, helper string, args ...string) *exec.Cmd {
+	t.Helper()
+	requireNamespaces(t, false)
+	cmd := command(t, helper, args)
+	cmd.SysProcAttr = namespaces()
+	return cmd
+}
+
+// Child returns the command, not yet started, that runs helper as an ordinary
+// process: same binary, no new namespace. It works on every system. The
+// process is killed at the end of the test at the latest, its own children
+// are not; one that hangs ends as that of Command does.
+func Child(t testing.TB, helper string, args ...string) *exec.Cmd {
+	t.Helper()
+	return command(t, helper, args)
+}
+
+// margin is the time that a test has, after its Context has ended, to say why
+// it failed.
+const margin = 15 * time.Second
+
+// Context returns a context that ends shortly before go test's -timeout, which
+// would end all tests and not say what the processes of this one have written.
+// What a test waits for without another limit should end with it.
+func Context(t testing.TB) context.Context {
+	limited, ok := t.(interface{ Deadline() (time.Time, bool) })
+	if !ok {
+		return context.Background() // a benchmark
+	}
+	deadline, ok := limited.Deadline()
+	if !ok {
+		return context.Background()
+	}
+	ctx, cancel := context.WithDeadlineCause(context.Background(), deadline.Add(-margin), errors.New("the test hangs"))
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func command(t testing.TB, helper string, args []string) *exec.Cmd {
+	t.Helper()
+	cmd, err := reexec(Context(t), helper, args...)
+	if err != nil {
+		t.Fatalf("nstest: %v", err)
+	}
+	// Go's runtime answers SIGQUIT with the stacks, and as PID 1, too.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) }
+	cmd.WaitDelay = margin / 3 // a grandchild of Child may hold the pipes
+
+	// A binary built for coverage warns on stderr at exit when it does not
+	// know where to write, and tests read the helpers' stderr.
+	if testing.CoverMode() != "" {
+		cmd.Env = append(cmd.Env, "GOCOVERDIR="+t.TempDir())
+	}
+	t.Cleanup(func() { end(cmd) })
+	return cmd
+}
+
+// reexec is this binary as the named helper. A process that still has
+// helperVar is a helper whose TestMain has not called Main: it would run the
+// tests again, and they the helper, without end.
+func reexec(ctx context.Context, helper string, args ...string) (*exec.Cmd, error) {
+	if _, ok := os.LookupEnv(helperVar); ok {
+		return nil, errors.New("call nstest.Main first in TestMain")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("path of the test binary: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, self, args...)
+	cmd.Env = append(os.Environ(), helperVar+"="+helper)
+
+	// A binary built with -race sleeps for a second before it exits, for the
+	// sake of reports in flight. Tests time exits, and start many helpers.
+	cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+	return cmd, nil
+}
+
+// end kills what a test that failed half way has left running.
+func end(cmd *exec.Cmd) {
+	if cmd.Process == nil || cmd.ProcessState != nil {
+		return
+	}
+	cmd.Process.Signal(syscall.SIGKILL)
+	cmd.Wait()
+}

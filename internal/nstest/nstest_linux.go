@@ -1,0 +1,102 @@
+package nstest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// namespaces are clone flags and not calls of unshare in the helper: a Go
+// program has several threads from its start, unshare(CLONE_NEWUSER) refuses
+// those, and unshare(CLONE_NEWPID) would move only children, not the caller.
+func namespaces() *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS,
+		Pdeathsig:  syscall.SIGKILL, // also when the test binary dies without its cleanups
+	}
+	if os.Geteuid() != 0 {
+		// Mapped to 0, because execve takes the capability to mount from
+		// every other user.
+		attr.Cloneflags |= syscall.CLONE_NEWUSER
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
+	}
+	return attr
+}
+
+func mountProc() error {
+	// Private first: shared mounts, the default under systemd, would carry
+	// the new /proc to the host.
+	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("mount / private: %w", err)
+	}
+	const flags = syscall.MS_NOSUID | syscall.MS_NODEV | syscall.MS_NOEXEC
+	if err := syscall.Mount("proc", "/proc", "proc", flags, ""); err != nil {
+		return fmt.Errorf("mount /proc: %w", err)
+	}
+	return nil
+}
+
+func requireNamespaces(t testing.TB, freshProc bool) {
+	t.Helper()
+	err := tryBare()
+	if err == nil && freshProc {
+		err = tryProc()
+	}
+	switch {
+	case err == nil:
+	case os.Getenv("CI") == "true":
+		t.Fatalf("nstest: %v (a failure and not a skip, because CI=true)", err)
+	default:
+		t.Skipf("nstest: %v", err)
+	}
+}
+
+// The answers of the kernel, asked for once a process.
+var (
+	tryBare = sync.OnceValue(func() error { return try() })
+	tryProc = sync.OnceValue(func() error { return try(procVar + "=1") })
+)
+
+func try(env ...string) error {
+	cmd, err := reexec(context.Background(), probe)
+	if err != nil {
+		return err
+	}
+	cmd.Env = append(cmd.Env, env...)
+	cmd.SysProcAttr = namespaces()
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		return nil
+	}
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		err = fmt.Errorf("%s: %s", exit, strings.TrimSpace(string(out)))
+	}
+	return fmt.Errorf("no new PID namespace for uid %d: %w%s", os.Geteuid(), err, obstacles())
+}
+
+// obstacles lists the settings known to forbid namespaces, because the bare
+// EPERM does not tell them apart.
+func obstacles() string {
+	var b strings.Builder
+	for _, o := range []struct{ file, forbids string }{
+		{"/proc/sys/user/max_user_namespaces", "0"},
+		{"/proc/sys/user/max_pid_namespaces", "0"},
+		{"/proc/sys/kernel/unprivileged_userns_clone", "0"},             // Debian ≤ 10
+		{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1"}, // Ubuntu ≥ 23.10
+	} {
+		if value, err := os.ReadFile(o.file); err == nil && strings.TrimSpace(string(value)) == o.forbids {
+			fmt.Fprintf(&b, "; %s is %s", o.file, o.forbids)
+		}
+	}
+	if status, err := os.ReadFile("/proc/self/status"); err == nil && strings.Contains(string(status), "\nSeccomp:\t2\n") {
+		b.WriteString("; a seccomp filter is active, as in a container")
+	}
+	return b.String()
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package nstest_test
+
+func helpers() map[string]func() int { return inEveryMode }

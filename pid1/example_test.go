@@ -1,0 +1,112 @@
+package pid1_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/entrypoint-go/entrypoint/pid1"
+	"github.com/entrypoint-go/entrypoint/shutdown"
+)
+
+func Example() {
+	srv := &http.Server{Addr: ":8080", Handler: http.DefaultServeMux}
+	os.Exit(pid1.ExitCode(pid1.Run(context.Background(), srv)))
+}
+
+// A server with a database that is closed after the last request, and a
+// preflight check that must succeed within 5 seconds.
+func ExampleApp() {
+	var db interface {
+		PingContext(ctx context.Context) error
+		Close() error
+	} // = sql.Open(…)
+
+	var app pid1.App
+	app.Before("database", shutdown.Within(5*time.Second, db.PingContext))
+	app.Shutdown.Defer("database", func(context.Context) error { return db.Close() })
+
+	mux := http.NewServeMux()
+	mux.Handle("/readyz", app.ReadyHandler())
+	err := app.Run(context.Background(), &http.Server{Addr: ":8080", Handler: mux})
+	os.Exit(pid1.ExitCode(err))
+}
+
+// A worker stops when its context ends. Here it has nothing more to do after
+// three jobs, which stops the App as well.
+func ExampleFunc() {
+	app := pid1.App{Logger: slog.New(slog.DiscardHandler)}
+	err := app.Run(context.Background(), pid1.Func(func(ctx context.Context) error {
+		for job := 1; job <= 3 && ctx.Err() == nil; job++ {
+			fmt.Println("job", job)
+		}
+		return nil
+	}))
+	fmt.Println("exit code", pid1.ExitCode(err))
+	// Output:
+	// job 1
+	// job 2
+	// job 3
+	// exit code 0
+}
+
+// The reason for the end of a context tells a stop from anything else.
+func ExampleSignalError() {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(&pid1.SignalError{Signal: os.Interrupt})
+	fmt.Println(context.Cause(ctx))
+	// Output: received SIGINT
+}
+
+// An HTTP server on a unix socket, drained like any other.
+func ExampleListen() {
+	l, err := net.Listen("unix", "/run/app.sock")
+	if err != nil {
+		os.Exit(pid1.ExitCode(err))
+	}
+	srv := &http.Server{Handler: http.DefaultServeMux}
+	os.Exit(pid1.ExitCode(pid1.Run(context.Background(), pid1.Listen(l, srv))))
+}
+
+// A handler of a long-lived request says goodbye when the stop begins, and is
+// then waited for like any request.
+func ExampleApp_Stopping() {
+	var app pid1.App
+	events := func(w http.ResponseWriter, r *http.Request) {
+		for tick := time.NewTicker(time.Second); ; {
+			select {
+			case <-tick.C:
+				fmt.Fprint(w, "data: tick\n\n")
+			case <-app.Stopping():
+				fmt.Fprint(w, "event: bye\ndata:\n\n")
+				return
+			case <-r.Context().Done():
+				return
+			}
+		}
+	}
+	srv := &http.Server{Addr: ":8080", Handler: http.HandlerFunc(events)}
+	os.Exit(pid1.ExitCode(app.Run(context.Background(), srv)))
+}
+
+// Where did the time go? OnReport gets it all.
+func ExampleApp_report() {
+	app := pid1.App{Logger: slog.New(slog.DiscardHandler)}
+	app.Shutdown.Defer("cache", func(context.Context) error { return nil })
+	app.OnReport = func(r *shutdown.Report) {
+		for _, step := range r.Steps {
+			fmt.Println(step.Name, step.State)
+		}
+	}
+	job := func(context.Context) error { return nil }
+	if err := app.Run(context.Background(), pid1.Named("job", pid1.Func(job))); err != nil {
+		fmt.Println(err)
+	}
+	// Output:
+	// job ok
+	// cache ok
+}

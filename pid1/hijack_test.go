@@ -1,0 +1,113 @@
+package pid1_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/entrypoint-go/entrypoint/pid1"
+	"github.com/entrypoint-go/entrypoint/shutdown"
+)
+
+// hijack is a handler that takes its connection, as WebSockets do, and says
+// goodbye on it when bye is closed, or its context ends.
+func hijack(t *testing.T, hijacked chan<- bool, bye <-chan struct{}) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n")
+		hijacked <- true
+		select {
+		case <-bye:
+			io.WriteString(conn, "goodbye")
+		case <-r.Context().Done():
+			fmt.Fprint(conn, "cut off: ", context.Cause(r.Context()))
+		}
+	}
+}
+
+// upgraded opens a connection, and returns it when it is the handler's.
+func upgraded(t *testing.T, s *served, hijacked <-chan bool) *wire {
+	t.Helper()
+	w := dial(t, s.addr)
+	w.send("GET /socket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n")
+	<-hijacked
+	for line := ""; line != "\r\n"; {
+		var err error
+		if line, err = w.r.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
+}
+
+func (w *wire) wantRest(want string) {
+	w.t.Helper()
+	if got, err := io.ReadAll(w.r); string(got) != want {
+		w.t.Errorf("got %q, %v; want %q", got, err, want)
+	}
+}
+
+// TestHijackedHearsOfStop: by Stopping, or by what RegisterOnShutdown calls, and
+// Run waits for its handler.
+func TestHijackedHearsOfStop(t *testing.T) {
+	t.Run("Stopping", func(t *testing.T) {
+		hijacked := make(chan bool)
+		var app pid1.App
+		s := serve(t, &app, &http.Server{Handler: hijack(t, hijacked, app.Stopping())})
+		w := upgraded(t, s, hijacked)
+		t.Logf("took %v", s.stopCleanly())
+		w.wantRest("goodbye")
+	})
+	t.Run("RegisterOnShutdown", func(t *testing.T) {
+		hijacked, bye := make(chan bool), make(chan struct{})
+		srv := &http.Server{Handler: hijack(t, hijacked, bye)}
+		srv.RegisterOnShutdown(func() { close(bye) }) // panics when called twice
+		s := serve(t, new(pid1.App), srv)
+		w := upgraded(t, s, hijacked)
+		t.Logf("took %v", s.stopCleanly())
+		w.wantRest("goodbye")
+	})
+}
+
+// TestHijackedCutOff: a handler that does not care counts as in flight. Its
+// context ends with the cause of the stop, and it is named.
+func TestHijackedCutOff(t *testing.T) {
+	hijacked := make(chan bool)
+	s := serve(t, &pid1.App{Shutdown: shutdown.Pipeline{Grace: time.Second}}, &http.Server{Handler: hijack(t, hijacked, nil)})
+	w := upgraded(t, s, hijacked)
+	err, _ := s.stop()
+	w.wantRest("cut off: " + errStop.Error())
+	if pid1.ExitCode(err) != 124 || !strings.Contains(fmt.Sprint(err), "GET /socket (") {
+		t.Errorf("err %v", err)
+	}
+}
+
+// TestHijackedLeftBehind: a connection whose handler has returned is its owner's
+// alone, as with Shutdown.
+func TestHijackedLeftBehind(t *testing.T) {
+	conns := make(chan net.Conn, 1)
+	s := serve(t, new(pid1.App), &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+		}
+		conns <- conn
+	})})
+	w := dial(t, s.addr)
+	w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	conn := <-conns
+	s.stopCleanly()
+	io.WriteString(conn, "still here")
+	conn.Close()
+	w.wantRest("still here")
+}

@@ -1,0 +1,178 @@
+//go:build linux
+
+package pid1_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/entrypoint-go/entrypoint/internal/nstest"
+	"github.com/entrypoint-go/entrypoint/pid1"
+)
+
+func init() {
+	helpers["isolated"] = isolatedMain
+}
+
+// isolatedMain is a program with Isolate. Its argument says what it serves.
+func isolatedMain() int {
+	os.Setenv("ENTRYPOINT_NSTEST_HELPER", "isolated") // for the child, which is the test binary again
+	app := pid1.App{Isolate: true, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	app.Before("say", func(context.Context) error {
+		_, err := fmt.Printf("before: pid1=%v parent=%d\n", pid1.IsInit(), os.Getppid())
+		return err
+	})
+	app.Shutdown.Defer("say", func(context.Context) error {
+		_, err := fmt.Println("hook")
+		return err
+	})
+	return pid1.ExitCode(app.Run(context.Background(), pid1.Func(func(ctx context.Context) error {
+		switch os.Args[1] {
+		case "fork":
+			return forkAndWait()
+		case "fail":
+			return exec.Command("sh", "-c", "exit 42").Run()
+		case "leave":
+			return leaveOrphans()
+		}
+		fmt.Println("serving")
+		<-ctx.Done()
+		fmt.Println(context.Cause(ctx))
+		return nil
+	})))
+}
+
+// forkAndWait does what a C library does that knows of no other children than
+// its own: it forks, and waits for any child.
+func forkAndWait() error {
+	const script = "(sleep 0.01 &) ; exit 7" // leaves an orphan, too
+	for i := range 200 {
+		pid, err := syscall.ForkExec("/bin/sh", []string{"sh", "-c", script}, &syscall.ProcAttr{Env: os.Environ()})
+		if err != nil {
+			return err
+		}
+		var status syscall.WaitStatus
+		got, err := syscall.Wait4(-1, &status, 0, nil)
+		for err == syscall.EINTR {
+			got, err = syscall.Wait4(-1, &status, 0, nil)
+		}
+		if err != nil || got != pid || status.ExitStatus() != 7 {
+			return fmt.Errorf("child %d of 200, PID %d: got PID %d, status %d, %v", i, pid, got, status.ExitStatus(), err)
+		}
+	}
+	for deadline := time.Now().Add(10 * time.Second); zombies() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d zombies are left", zombies())
+		}
+	}
+	return nil
+}
+
+// zombies counts those of this PID namespace.
+func zombies() (n int) {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range stats {
+		text, err := os.ReadFile(file)
+		if err == nil && bytes.Contains(text, []byte(") Z ")) {
+			n++
+		}
+	}
+	return n
+}
+
+// leaveOrphans leaves two processes: one that takes its time to end, and one
+// that ignores SIGTERM.
+func leaveOrphans() error {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	cmd := exec.Command("sh", "-c", `
+		sh -c 'trap "sleep 0.1; echo cleaned up; exit" TERM; echo ready >&3; while :; do sleep 0.01; done' &
+		sh -c 'trap "" TERM; echo ready >&3; while :; do sleep 0.01; done' &`)
+	cmd.Stdout = os.Stdout
+	cmd.ExtraFiles = []*os.File{w}
+	err = cmd.Run()
+	w.Close()
+	if _, readErr := io.ReadFull(r, make([]byte, len("ready\nready\n"))); err != nil || readErr != nil {
+		return errors.Join(err, readErr)
+	}
+	return errors.New("enough")
+}
+
+func TestIsolate(t *testing.T) {
+	const before = "before: pid1=false parent=1\n"
+	tests := []struct {
+		serve string
+		grace string
+		out   string
+		code  int
+	}{
+		{"fork", "", before + "hook\n", 0},
+		{"fail", "", before + "hook\n", 42},
+		{"leave", "1s", before + "hook\ncleaned up\n", 1},
+	}
+	for _, test := range tests {
+		t.Run(test.serve, func(t *testing.T) {
+			cmd := nstest.Command(t, "isolated", test.serve)
+			cmd.Env = append(cmd.Env, "SHUTDOWN_GRACE="+test.grace)
+			var stderr bytes.Buffer
+			cmd.Stderr = &stderr
+			out, _ := cmd.Output()
+			if got := cmd.ProcessState.ExitCode(); string(out) != test.out || got != test.code {
+				t.Errorf("got exit code %d and\n%swant %d and\n%slog:\n%s", got, out, test.code, test.out, &stderr)
+			}
+		})
+	}
+}
+
+// Each stop signal is the child's, whose App drains and runs its hooks.
+func TestIsolateStop(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		cmd := nstest.Command(t, "isolated", "serve")
+		stdout, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var got strings.Builder
+		for {
+			b := make([]byte, 100)
+			n, err := stdout.Read(b)
+			got.Write(b[:n])
+			if err != nil {
+				break
+			}
+			if strings.HasSuffix(got.String(), "serving\n") {
+				cmd.Process.Signal(sig)
+			}
+		}
+		err = cmd.Wait()
+		want := fmt.Sprintf("before: pid1=false parent=1\nserving\n%v\nhook\n", &pid1.SignalError{Signal: sig})
+		if got.String() != want || err != nil {
+			t.Errorf("%v: got %v and\n%swant no error and\n%s", sig, err, got.String(), want)
+		}
+	}
+}
+
+// Without PID 1 there is nothing to isolate from.
+func TestIsolateElsewhere(t *testing.T) {
+	out, err := nstest.Child(t, "isolated", "fail").Output()
+	if want := fmt.Sprintf("before: pid1=false parent=%d\nhook\n", os.Getpid()); string(out) != want {
+		t.Errorf("got %v and\n%swant\n%s", err, out, want)
+	}
+}

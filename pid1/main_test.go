@@ -1,0 +1,17 @@
+package pid1_test
+
+import (
+	"testing"
+
+	"github.com/entrypoint-go/entrypoint/internal/nstest"
+	"go.uber.org/goleak"
+)
+
+// helpers are the functions that the test binary runs as other processes. Each
+// test file adds its own in init.
+var helpers = map[string]func() int{}
+
+func TestMain(m *testing.M) {
+	nstest.Main(helpers)
+	goleak.VerifyTestMain(m)
+}

@@ -1,0 +1,95 @@
+package pid1
+
+import (
+	"net"
+	"os"
+	"syscall"
+	"unsafe"
+)
+
+// acceptMost bounds what is accepted of clients who come faster than that. The
+// longest queue that Linux allows by default has 4096 (net.core.somaxconn).
+const acceptMost = 8192
+
+// duplicate returns a second descriptor of l's socket. Not of that of a type that
+// embeds a socket's: its own Accept may do more, as TLS and PROXY protocol do.
+func duplicate(l net.Listener) (fd int, ok bool) {
+	switch l.(type) {
+	case *net.TCPListener, *net.UnixListener:
+	default:
+		return 0, false
+	}
+	raw, err := l.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return 0, false
+	}
+	var second uintptr
+	var errno syscall.Errno
+	err = raw.Control(func(first uintptr) {
+		second, _, errno = syscall.Syscall(syscall.SYS_FCNTL, first, syscall.F_DUPFD_CLOEXEC, 0)
+	})
+	return int(second), err == nil && errno == 0
+}
+
+// acceptAll accepts what waits in the queue of the listening socket fd, then
+// closes that, and returns the connections.
+func acceptAll(fd int) (conns []net.Conn) {
+	accepted := accept(fd)
+	syscall.Close(fd)
+	for _, fd := range accepted {
+		f := os.NewFile(uintptr(fd), "")
+		if conn, err := net.FileConn(f); err == nil {
+			conns = append(conns, conn)
+		}
+		f.Close() // FileConn has its own
+	}
+	return conns
+}
+
+// accept accepts until there is no more. Not until a time has passed: it passes
+// also while nothing runs.
+func accept(fd int) (accepted []int) {
+	for len(accepted) < acceptMost {
+		conn, _, err := syscall.Accept4(fd, syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK)
+		switch err {
+		case nil:
+			accepted = append(accepted, conn)
+		case syscall.EINTR, syscall.ECONNABORTED: // try again, see accept(2)
+		default:
+			return accepted
+		}
+	}
+	return accepted
+}
+
+// unread reports whether conn has bytes in the kernel that nobody has read yet.
+func unread(conn net.Conn) bool {
+	n := 0
+	control(conn, func(fd int) {
+		n, _, _ = syscall.Recvfrom(fd, make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	})
+	return n > 0
+}
+
+// unsent reports whether conn has bytes in the kernel that its peer has not
+// received yet (SIOCOUTQ in tcp(7), which is TIOCOUTQ).
+func unsent(conn net.Conn) bool {
+	var n int32
+	control(conn, func(fd int) {
+		syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&n)))
+	})
+	return n > 0
+}
+
+// control calls f with the descriptor of conn, if that is a socket or has one
+// inside, as a *tls.Conn.
+func control(conn net.Conn, f func(fd int)) {
+	if outer, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = outer.NetConn()
+	}
+	if socket, ok := conn.(syscall.Conn); ok {
+		if raw, err := socket.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { f(int(fd)) }) // fails when closed
+		}
+	}
+}

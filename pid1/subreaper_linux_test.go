@@ -1,0 +1,22 @@
+package pid1
+
+import (
+	"testing"
+
+	"github.com/entrypoint-go/entrypoint/reaper"
+)
+
+// A subreaper is one before Run starts anything, and none after it.
+func TestSubreaperAtOnce(t *testing.T) {
+	isSubreaper := func() bool { return new(Environment).isSubreaper() }
+	for range 100 {
+		app := App{Reaper: reaper.Reaper{Subreaper: true}}
+		end := app.reap()
+		if !isSubreaper() {
+			t.Error("not a subreaper yet")
+		}
+		if end(); isSubreaper() {
+			t.Error("still a subreaper")
+		}
+	}
+}

@@ -1,0 +1,97 @@
+//go:build linux
+
+package pid1_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/entrypoint-go/entrypoint/pid1"
+	"github.com/entrypoint-go/entrypoint/shutdown"
+)
+
+// TestSystemd: what a service manager is told, by a socket with a path and by an
+// abstract one.
+func TestSystemd(t *testing.T) {
+	sockets := map[string]string{
+		"path":     filepath.Join(t.TempDir(), "notify"),
+		"abstract": fmt.Sprintf("@entrypoint-test-%d", os.Getpid()),
+	}
+	for name, socket := range sockets {
+		t.Run(name, func(t *testing.T) {
+			manager, err := net.ListenPacket("unixgram", socket)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer manager.Close()
+			manager.SetReadDeadline(time.Now().Add(time.Minute)) // against a test that hangs
+			next := func() string {
+				t.Helper()
+				message := make([]byte, 1000)
+				n, _, err := manager.ReadFrom(message)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return string(message[:n])
+			}
+			t.Setenv("NOTIFY_SOCKET", socket)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			app := pid1.App{Logger: discard, Shutdown: shutdown.Pipeline{Grace: 90 * time.Second}}
+			done := make(chan error)
+			go func() { done <- app.Run(ctx, pid1.Named("job", pid1.Func(worker))) }()
+
+			if got, want := next(), "READY=1\nSTATUS=serving job\n"; got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+			// A cause of several lines must not become several assignments.
+			cancel(fmt.Errorf("two lines\nREADY=1"))
+			if got, want := next(), "STOPPING=1\nSTATUS=stopping: two lines; READY=1\nEXTEND_TIMEOUT_USEC=90000000\n"; got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestSystemdGone: a service manager that cannot be told does no harm.
+func TestSystemdGone(t *testing.T) {
+	full := filepath.Join(t.TempDir(), "full")
+	manager, err := net.ListenPacket("unixgram", full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	conn, err := net.Dial("unixgram", full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for err == nil {
+		conn.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+		_, err = conn.Write([]byte("full"))
+	}
+
+	for _, socket := range []string{full, "/no/such/socket", "vsock:2:1234"} {
+		t.Setenv("NOTIFY_SOCKET", socket)
+		var log strings.Builder
+		app := pid1.App{Logger: slog.New(slog.NewTextHandler(&log, nil))}
+		ctx, cancel := context.WithCancel(t.Context())
+		err := app.Run(ctx, pid1.Func(func(ctx context.Context) error {
+			cancel()
+			return worker(ctx)
+		}))
+		cancel()
+		if err != nil || !strings.Contains(log.String(), "NOTIFY_SOCKET") {
+			t.Errorf("%s: err %v, log:\n%s", socket, err, &log)
+		}
+	}
+}

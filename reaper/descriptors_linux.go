@@ -1,0 +1,156 @@
+package reaper
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// descriptors visits the numbers of the open descriptors of this process.
+//
+// To list them costs more than to try them: the kernel makes a directory
+// entry for each. So the numbers below dense are tried without a list, open
+// or not, and only the rest is listed; dense is learned anew from time to
+// time. No open descriptor is left out, however high its number.
+type descriptors struct {
+	dir    int   // /proc/self/fd, kept open
+	dense  int   // most numbers below are in use
+	cookie int64 // where the list has the first number that is not below dense
+	passes int   // since dense was learned
+
+	visited int // by the last pass
+	buf     []byte
+}
+
+// relearn is the number of passes for which dense is used.
+const relearn = 64
+
+func openDescriptors() (*descriptors, error) {
+	dir, err := unix.Open("/proc/self/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("reaper: %w", &os.PathError{Op: "open", Path: "/proc/self/fd", Err: err})
+	}
+	d := &descriptors{dir: dir, buf: make([]byte, 16<<10)}
+	_ = d.visit(func(int) {}) // to know how many there are; the passes tell of errors
+	return d, nil
+}
+
+func (d *descriptors) close() { unix.Close(d.dir) }
+
+// count is roughly how many numbers a pass visits. It is 0 for nil.
+func (d *descriptors) count() int {
+	if d == nil {
+		return 0
+	}
+	return d.visited
+}
+
+// visit calls f, in ascending order, for every descriptor that is open from
+// before the call until after it, and for some numbers that are not in use.
+// After an error some may not have been visited.
+func (d *descriptors) visit(f func(fd int)) error {
+	if d.passes++; d.passes > relearn {
+		d.dense, d.cookie, d.passes = 0, 0, 0
+	}
+	dense := d.dense
+	for fd := range dense {
+		f(fd)
+	}
+
+	listed, learning := 0, dense == 0
+	err := d.list(d.cookie, func(fd int, cookie int64) {
+		f(fd)
+		listed++
+		if learning && fd < 2*listed+64 {
+			d.dense, d.cookie = fd, cookie
+		}
+	})
+	d.visited = dense + listed
+	if listed > 64+dense/4 && !learning { // many more than there were
+		d.passes = relearn
+	}
+	return err
+}
+
+// list reads the directory from cookie on, and calls f with each number and
+// its cookie. That is the d_off of the entry before (getdents(2)). The d_off
+// of the last entry is none: it points behind numbers that are free now and
+// in use later.
+func (d *descriptors) list(cookie int64, f func(fd int, cookie int64)) error {
+	if _, err := unix.Seek(d.dir, cookie, unix.SEEK_SET); err != nil {
+		return err
+	}
+	for {
+		n, err := unix.Getdents(d.dir, d.buf)
+		if n <= 0 || err != nil {
+			return err
+		}
+		// struct linux_dirent64: ino uint64, off int64, reclen uint16,
+		// type uint8, name up to a zero byte.
+		for e := d.buf[:n]; len(e) > 19; {
+			length := int(binary.NativeEndian.Uint16(e[16:]))
+			name, _, _ := bytes.Cut(e[19:length], []byte{0})
+			if fd, err := strconv.Atoi(string(name)); err == nil { // not "." or ".."
+				f(fd, cookie)
+			}
+			cookie = int64(binary.NativeEndian.Uint64(e[8:]))
+			e = e[length:]
+		}
+	}
+}
+
+// osHasPidfds reports whether package os uses pidfds for processes. It asks
+// by doing: if so, a process object of ourselves holds a pidfd. Package os
+// probes several system calls, which a seccomp profile may refuse one by one;
+// this way the answer is its own.
+func (d *descriptors) osHasPidfds() bool {
+	// The first use of package os's processes probes, with a pidfd of ourselves
+	// that must not be counted. It may be going on in another goroutine: wait.
+	if probed, err := os.FindProcess(os.Getpid()); err == nil {
+		probed.Release()
+	}
+
+	// A new descriptor gets the lowest free number. If another goroutine was
+	// quicker to take that, or there is no pidfd, all descriptors will tell.
+	next, err := unix.FcntlInt(uintptr(d.dir), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	unix.Close(next)
+	first, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		return false
+	}
+	defer first.Release()
+	if isPidfdOf(next, os.Getpid()) {
+		return true
+	}
+	before := d.pidfdsOf(os.Getpid())
+	second, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		return false
+	}
+	defer second.Release()
+	return d.pidfdsOf(os.Getpid()) > before
+}
+
+func (d *descriptors) pidfdsOf(pid int) (n int) {
+	d.visit(func(fd int) {
+		if isPidfdOf(fd, pid) {
+			n++
+		}
+	})
+	return n
+}
+
+func isPidfdOf(fd, pid int) bool {
+	if !isPidfd(fd) {
+		return false
+	}
+	info, _ := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fd))
+	return bytes.Contains(info, fmt.Appendf(nil, "\nPid:\t%d\n", pid))
+}

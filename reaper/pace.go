@@ -1,0 +1,75 @@
+package reaper
+
+import "time"
+
+const (
+	// share is the part of one processor that looking may take over time,
+	// one in share. It is half of the 1 % that Run promises; the other half
+	// is for what each death brings anyway: the signal, and collecting.
+	share = 200
+
+	// longRest is where a zombie gets old, so that the whole 1 % is used: one
+	// in maxShare.
+	longRest = 2700 * time.Millisecond
+	maxShare = 100
+
+	// burst is what looking may take after a quiet time before that counts.
+	burst = 2 * time.Millisecond
+
+	// spacing is how much longer than a sweep the rest behind it is, also
+	// while there is something left of burst: when thousands of children die
+	// together, more of them are then found in each sweep.
+	spacing = 10
+
+	// perSweep and perExit are how many descriptors and children may be looked
+	// at without charge, because it was worth it. Up to there looking takes
+	// about as long as collecting, and every orphan is collected when it dies.
+	// They are numbers and not times: on a busy machine everything takes
+	// longer, which is no reason to do it later.
+	perSweep = 512
+	perExit  = 8
+
+	// inVain is what a sweep is charged that collects nothing: what a signal
+	// takes the runtime, and not to hear the next ones for a while. A program
+	// that runs a command after the other, and waits for each, would otherwise
+	// spend 3 % of its time on signals that are not for us.
+	inVain = 100 * time.Microsecond
+
+	// perThing is the most that looking at one of them is charged. It takes
+	// 0.3 µs; what takes much longer has been interrupted.
+	perThing = time.Microsecond
+)
+
+// A pace spaces out the sweeps of a process that has very many descriptors
+// or children, so that they take a bounded share of a processor. The zero
+// value is ready to use. Its debt is never more than one sweep.
+type pace struct {
+	spent time.Duration // processor time not yet earned back
+	last  time.Duration // of that, by the last sweep
+	at    time.Time     // of the last sweep
+}
+
+// spend records a sweep that took d to look at so many things, and to find so
+// many exits among them.
+func (p *pace) spend(now time.Time, d time.Duration, things, exits int) {
+	d = min(d, time.Duration(things)*perThing)
+	if free := perSweep + exits*perExit; exits > 0 && things > 0 {
+		d = d * time.Duration(max(0, things-free)) / time.Duration(things)
+	}
+	p.spent = max(0, p.spent-now.Sub(p.at)/share) + d
+	if exits == 0 {
+		p.spent += inVain
+	}
+	p.last = d
+	p.at = now
+}
+
+// next is the time before which there should be no other sweep.
+func (p *pace) next() time.Time {
+	debt := p.spent - burst
+	rest := max(p.last*spacing, debt*share)
+	if rest > longRest {
+		rest = max(longRest, debt*maxShare)
+	}
+	return p.at.Add(rest)
+}

@@ -1,0 +1,72 @@
+package reaper
+
+import (
+	"log/slog"
+	"runtime/debug"
+	"time"
+)
+
+// queueLen is the number of exits that wait for a slow OnReap. At 40 bytes
+// each it is memory that nobody misses, and a burst of orphans that a
+// callback of normal speed catches up with.
+const queueLen = 4096
+
+// A queue passes exits to OnReap on a goroutine of its own, so that nothing
+// OnReap does can hold up reaping.
+type queue struct {
+	f    func(Exit)
+	log  *slog.Logger
+	c    chan Exit
+	done chan struct{} // closed after the last call of f
+	full bool          // said so already; used by put alone
+}
+
+func newQueue(f func(Exit), log *slog.Logger) *queue {
+	q := &queue{f: f, log: log, c: make(chan Exit, queueLen), done: make(chan struct{})}
+	go q.deliver()
+	return q
+}
+
+// put queues e and reports whether there was room for it.
+func (q *queue) put(e Exit) bool {
+	select {
+	case q.c <- e:
+		return true
+	default:
+	}
+	if !q.full {
+		q.full = true
+		q.log.Warn("reaper: OnReap is too slow, exits are dropped; Stats.Dropped counts them", "queue", queueLen)
+	}
+	return false
+}
+
+// close ends the queue after what is in it, and waits for that, but not for
+// a callback that hangs.
+func (q *queue) close(patience time.Duration) {
+	close(q.c)
+	select {
+	case <-q.done:
+	case <-time.After(patience):
+	}
+}
+
+func (q *queue) deliver() {
+	finished := false
+	defer func() {
+		if finished {
+			close(q.done)
+			return
+		}
+		// A panic or a runtime.Goexit in f has ended this goroutine, and
+		// must not end the queue.
+		if v := recover(); v != nil {
+			q.log.Error("reaper: OnReap panicked", "panic", v, "stack", string(debug.Stack()))
+		}
+		go q.deliver()
+	}()
+	for e := range q.c {
+		q.f(e)
+	}
+	finished = true
+}

@@ -1,0 +1,199 @@
+package shutdown_test
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/entrypoint-go/entrypoint/shutdown"
+)
+
+func TestGrace(t *testing.T) {
+	for _, test := range []struct {
+		field      time.Duration
+		variable   string
+		kubernetes string
+		want       time.Duration
+	}{
+		{0, "", "", 10 * time.Second},
+		{0, "", "10.96.0.1", 30 * time.Second},
+		{0, "45s", "10.96.0.1", 45 * time.Second},
+		{0, "1m30s", "", 90 * time.Second},
+		{0, "45", "", 45 * time.Second},
+		{0, "1.5h", "", 90 * time.Minute},
+		{20 * time.Second, "45s", "10.96.0.1", 20 * time.Second},
+		{20 * time.Second, "soon", "", 20 * time.Second},
+	} {
+		t.Run(fmt.Sprint(test), func(t *testing.T) {
+			t.Setenv("SHUTDOWN_GRACE", test.variable)
+			t.Setenv("KUBERNETES_SERVICE_HOST", test.kubernetes)
+			p := quiet()
+			p.Grace = test.field
+			plan, err := p.Plan(0, 0)
+			if err != nil || plan.Grace != test.want {
+				t.Errorf("Plan: %v, %v; want %v", plan.Grace, err, test.want)
+			}
+			if r := p.Run(background); r.Grace != test.want || r.Err() != nil {
+				t.Errorf("Run: %v, %v; want %v", r.Grace, r.Err(), test.want)
+			}
+		})
+	}
+}
+
+// An invalid configuration is an error before anything starts. Run all the same
+// runs the hooks, with the defaults.
+func TestInvalidConfiguration(t *testing.T) {
+	for _, test := range []struct {
+		grace, reserve time.Duration
+		variable       string
+		want           string
+	}{
+		{-time.Second, 0, "",
+			"shutdown: Pipeline.Grace is -1s: want a positive duration, or 0 for $SHUTDOWN_GRACE or the default"},
+		{0, -time.Second, "",
+			"shutdown: Pipeline.Reserve is -1s: want a positive duration, or 0 for Grace/20"},
+		{10 * time.Second, 9600 * time.Millisecond, "",
+			"shutdown: Pipeline.Reserve is 9.6s, but only 9.5s of the 10s grace are usable: lower Reserve or raise Grace"},
+		{0, 0, "soon",
+			`shutdown: $SHUTDOWN_GRACE is "soon": want a duration such as "30s" or a number of seconds`},
+		{0, 0, "30 s",
+			`shutdown: $SHUTDOWN_GRACE is "30 s": want a duration such as "30s" or a number of seconds`},
+		{0, 0, "0",
+			`shutdown: $SHUTDOWN_GRACE is "0": want more than zero`},
+		{0, 0, "-5s",
+			`shutdown: $SHUTDOWN_GRACE is "-5s": want more than zero`},
+		{0, 0, "-5",
+			`shutdown: $SHUTDOWN_GRACE is "-5": want more than zero`},
+		{0, 0, "9223372037",
+			`shutdown: $SHUTDOWN_GRACE is "9223372037": want a duration such as "30s" or a number of seconds`},
+		{-1, -1, "", "shutdown: Pipeline.Grace is -1ns: want a positive duration, or 0 for $SHUTDOWN_GRACE or the default\n" +
+			"shutdown: Pipeline.Reserve is -1ns: want a positive duration, or 0 for Grace/20"},
+	} {
+		t.Run(test.want, func(t *testing.T) {
+			t.Setenv("SHUTDOWN_GRACE", test.variable)
+			t.Setenv("KUBERNETES_SERVICE_HOST", "")
+			p := quiet()
+			p.Grace, p.Reserve = test.grace, test.reserve
+			p.Defer("hook", nothing)
+			if _, err := p.Plan(0, 0); err == nil || err.Error() != test.want {
+				t.Errorf("Plan: %v, want\n%s", err, test.want)
+			}
+
+			r := p.Run(background)
+			if err := r.Err(); err == nil || err.Error() != test.want {
+				t.Errorf("Run: %v, want\n%s", err, test.want)
+			}
+			if r.Grace != 10*time.Second || len(r.Steps) != 1 || r.Steps[0].State != shutdown.OK {
+				t.Errorf("Run: %v", r)
+			}
+			if !strings.Contains(r.String(), ", 1 step ok, invalid configuration\n") {
+				t.Errorf("report is %v", r)
+			}
+		})
+	}
+}
+
+func TestPlan(t *testing.T) {
+	for _, test := range []struct {
+		grace, reserve, delay time.Duration
+		hooks, extra          int
+		want                  string // the plan or the error
+	}{
+		{30 * time.Second, 0, 5 * time.Second, 1, 3,
+			"SIGTERM: 5s delay, up to 19s for servers and hooks, 1.5s kept per hook, SIGKILL at 30s"},
+		{30 * time.Second, 0, 0, 0, 1,
+			"SIGTERM: up to 28.5s for servers and hooks, 1.5s kept per hook, SIGKILL at 30s"},
+		{10 * time.Second, 250 * time.Millisecond, 0, 2, 2,
+			"SIGTERM: up to 8.7s for servers and hooks, 250ms kept per hook, SIGKILL at 10s"},
+		{30 * time.Minute, 0, time.Minute, 0, 1,
+			"SIGTERM: 1m delay, up to 27m30s for servers and hooks, 1m30s kept per hook, SIGKILL at 30m"},
+		{30 * time.Second, 0, 0, 19, 0, // fits exactly
+			"SIGTERM: up to 1.5s for servers and hooks, 1.5s kept per hook, SIGKILL at 30s"},
+		{30 * time.Second, 0, 5 * time.Second, 18, 2,
+			"shutdown: delay 5s + 1.5s reserve × 20 hooks = 35s, but only 28.5s of the 30s grace are usable: " +
+				"raise Grace ($SHUTDOWN_GRACE) and the orchestrator's grace period with it, or lower Reserve or the delay"},
+		{30 * time.Second, 0, 0, 19, 1,
+			"shutdown: 1.5s reserve × 20 hooks = 30s, but only 28.5s of the 30s grace are usable: " +
+				"raise Grace ($SHUTDOWN_GRACE) and the orchestrator's grace period with it, or lower Reserve"},
+		{30 * time.Second, 0, 30 * time.Second, 1, 0,
+			"shutdown: delay 30s + 1.5s reserve × 1 hook = 31.5s, but only 28.5s of the 30s grace are usable: " +
+				"raise Grace ($SHUTDOWN_GRACE) and the orchestrator's grace period with it, or lower Reserve or the delay"},
+	} {
+		p := quiet()
+		p.Grace, p.Reserve = test.grace, test.reserve
+		for range test.hooks {
+			p.Defer("hook", nothing)
+		}
+		plan, err := p.Plan(test.delay, test.extra)
+		got := plan.String()
+		if err != nil {
+			got = err.Error()
+		}
+		if got != test.want {
+			t.Errorf("%+v:\n%s", test, got)
+		}
+	}
+}
+
+func FuzzGraceVariable(f *testing.F) {
+	for _, s := range []string{"", "30", "30s", "1m30s", "-1", "0", "1e9s", "9223372036", "9223372037", " 30s", "٣s", "+5", "0x10", "1_0"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if strings.ContainsRune(s, 0) {
+			t.Skip("not possible in an environment")
+		}
+		t.Setenv("SHUTDOWN_GRACE", s)
+		t.Setenv("KUBERNETES_SERVICE_HOST", "")
+		p := quiet()
+		p.Grace = 0
+		plan, err := p.Plan(0, 0)
+
+		// Go's durations, bare seconds, or the default: nothing else.
+		want, parseErr := time.ParseDuration(s)
+		if seconds, intErr := strconv.ParseInt(s, 10, 64); intErr == nil && seconds <= math.MaxInt64/int64(time.Second) {
+			want, parseErr = time.Duration(max(0, seconds))*time.Second, nil
+		}
+		if s == "" {
+			want, parseErr = 10*time.Second, nil
+		}
+		valid := parseErr == nil && want > 0
+		switch {
+		case valid && (err != nil || plan.Grace != want):
+			t.Errorf("%q: %v, %v; want %v", s, plan.Grace, err, want)
+		case !valid && (err == nil || !strings.Contains(err.Error(), "$SHUTDOWN_GRACE is "+strconv.Quote(s))):
+			t.Errorf("%q: %v, error %v", s, plan.Grace, err)
+		}
+	})
+}
+
+func FuzzPlan(f *testing.F) {
+	f.Add(int64(30e9), int64(0), int64(5e9), 4)
+	f.Add(int64(math.MaxInt64), int64(math.MaxInt64), int64(math.MaxInt64), math.MaxInt)
+	f.Add(int64(1), int64(1), int64(-1), -1)
+	f.Fuzz(func(t *testing.T, grace, reserve, delay int64, extra int) {
+		p := quiet()
+		p.Grace, p.Reserve = time.Duration(grace), time.Duration(reserve)
+		if grace <= 0 {
+			p.Grace = time.Second
+		}
+		plan, err := p.Plan(time.Duration(delay), extra)
+		if err != nil {
+			return
+		}
+		// What a valid plan promises fits, without overflow.
+		rest := plan.Usable - plan.Delay
+		if plan.Usable > plan.Grace || plan.Delay < 0 || plan.Hooks < 0 || rest < 0 {
+			t.Fatalf("%+v", plan)
+		}
+		if plan.Hooks > 0 && plan.Reserve > rest/time.Duration(plan.Hooks) {
+			t.Errorf("%+v does not fit", plan)
+		}
+		if s := plan.String(); strings.Contains(s, "-") {
+			t.Error(s)
+		}
+	})
+}

@@ -1,0 +1,225 @@
+package shutdown_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/entrypoint-go/entrypoint/shutdown"
+)
+
+type server struct{}
+
+func (server) Close(context.Context) error { return nil }
+
+type cache[T any] struct{}
+
+func (*cache[T]) Flush(context.Context) error { return nil }
+
+func TestParallel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused := errors.New("refused")
+		p := quiet()
+		p.Defer("stores", shutdown.Parallel(
+			lasting(time.Second),
+			shutdown.Named("db", func(context.Context) error { time.Sleep(time.Second); return refused }),
+			shutdown.Named("cache", func(context.Context) error { panic("broken") }),
+			func(context.Context) error { runtime.Goexit(); return nil },
+			shutdown.Parallel(nothing, shutdown.Named("inner", obey)),
+			shutdown.Within(2*time.Second, shutdown.Named("outer", shutdown.Named("not this", obey))),
+		))
+		s := p.Run(background).Steps[0]
+
+		if s.Took != 9500*time.Millisecond || s.State != shutdown.Panicked {
+			t.Errorf("%v", s)
+		}
+		var got []string
+		for _, m := range s.Members {
+			got = append(got, m.String())
+			for _, m := range m.Members {
+				got = append(got, "  "+m.String())
+			}
+		}
+		want := []string{
+			"1: ok, 1s of 9.5s",
+			"db: failed, 1s of 9.5s",
+			"cache: panicked, 0s of 9.5s",
+			"4: failed, 0s of 9.5s",
+			"5: failed, 9.5s of 9.5s",
+			"  nothing: ok, 0s of 9.5s",
+			"  inner: failed, 9.5s of 9.5s",
+			"outer: failed, 2s of 2s",
+		}
+		if got, want := strings.Join(got, "\n"), strings.Join(want, "\n"); got != want {
+			t.Errorf("members are\n%s\nwant\n%s", got, want)
+		}
+		text := `shutdown: hook "stores": db: refused
+cache: panic: broken
+4: ended by runtime.Goexit, without returning
+5: inner: context deadline exceeded
+outer: context deadline exceeded`
+		if s.Err.Error() != text {
+			t.Errorf("error is\n%v\nwant\n%s", s.Err, text)
+		}
+		var e *shutdown.HookError
+		if !errors.Is(s.Err, refused) || !errors.As(s.Err, &e) || e.Panic != "broken" || !strings.Contains(string(e.Stack), "TestParallel") {
+			t.Errorf("error is %#v", s.Err)
+		}
+	})
+}
+
+func TestParallelStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		defer close(release)
+		p := quiet()
+		p.Defer("both", shutdown.Parallel(
+			shutdown.Named("one", func(context.Context) error { hangOne(release); return nil }),
+			shutdown.Named("two", func(context.Context) error { hangTwo(release); return nil }),
+			shutdown.Named("three", func(context.Context) error { return errors.New("refused") }),
+		))
+		s := p.Run(background).Steps[0]
+
+		const ignored = "ignored the end of its context: still running after 9.5s of 9.5s, left behind"
+		text := `shutdown: hook "both": ` + ignored + "\none: " + ignored + "\ntwo: " + ignored + "\nthree: refused"
+		if s.State != shutdown.Stuck || s.Err.Error() != text {
+			t.Errorf("%v: %v\nwant %s", s, s.Err, text)
+		}
+		for i, want := range []string{"hangOne\n", "hangTwo\n"} {
+			var e *shutdown.HookError
+			if !errors.As(s.Members[i].Err, &e) || e.Name != s.Members[i].Name {
+				t.Fatalf("member %d: %v", i, s.Members[i])
+			}
+			if stack := string(e.Stack); !strings.Contains(stack, want) || strings.Count(stack, "goroutine") != 1 {
+				t.Errorf("the stack of member %d is\n%s", i, e.Stack)
+			}
+		}
+	})
+}
+
+func TestParallelNames(t *testing.T) {
+	var s server
+	var c cache[int]
+	p := quiet()
+	p.Defer("all", shutdown.Parallel(nothing, s.Close, (&s).Close, c.Flush, lasting(0), shutdown.Within(time.Minute, nothing)))
+	got := names(p.Run(background).Steps[0].Members)
+	if want := "nothing server.Close server.Close cache[...].Flush 5 nothing"; got != want {
+		t.Errorf("names are %q, want %q", got, want)
+	}
+}
+
+// A name counts only for all of a member.
+func TestParallelNamesInside(t *testing.T) {
+	p := quiet()
+	p.Defer("all", shutdown.Parallel(
+		func(ctx context.Context) error { return shutdown.Named("ignored", nothing)(ctx) },
+		func(ctx context.Context) error {
+			return shutdown.Within(time.Second, shutdown.Named("ignored", nothing))(ctx)
+		},
+		shutdown.Patient(shutdown.Within(0, shutdown.Named("counts", nothing))),
+	))
+	got := names(p.Run(background).Steps[0].Members)
+	if want := "1 2 counts"; got != want {
+		t.Errorf("names are %q, want %q", got, want)
+	}
+}
+
+func TestParallelOfNothing(t *testing.T) {
+	if err := shutdown.Parallel()(background); err != nil {
+		t.Error(err)
+	}
+}
+
+// Outside a pipeline the functions do the same, without a report.
+func TestOutsidePipeline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		err := shutdown.Within(time.Second, hanging(t))(background)
+		var e *shutdown.HookError
+		if !errors.As(err, &e) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(string(e.Stack), "hanging") {
+			t.Errorf("hanging: %#v", err)
+		}
+		if took := time.Since(begin); took != 1010*time.Millisecond {
+			t.Errorf("hanging took %v", took)
+		}
+		if err := shutdown.Within(time.Second, obey)(background); err != context.DeadlineExceeded {
+			t.Errorf("overrun: %v", err)
+		}
+		if err := shutdown.Within(time.Second, nothing)(background); err != nil {
+			t.Errorf("ok: %v", err)
+		}
+		if err := shutdown.Within(0, nothing)(background); err != nil {
+			t.Errorf("no limit: %v", err)
+		}
+		err = shutdown.Within(time.Second, func(context.Context) error { panic("broken") })(background)
+		if !errors.As(err, &e) || e.Panic != "broken" {
+			t.Errorf("panic: %#v", err)
+		}
+		err = shutdown.Parallel(shutdown.Named("a", shutdown.Within(time.Second, hanging(t))))(background)
+		if !errors.As(err, &e) || e.Name != "a" || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("member: %v", err)
+		}
+		err = shutdown.Parallel(shutdown.Named("a", obey), shutdown.Patient(nothing))(deadline(t, time.Second))
+		if err == nil || err.Error() != "a: context deadline exceeded" {
+			t.Errorf("parallel: %v", err)
+		}
+	})
+}
+
+func deadline(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(background, d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// A Within somewhere inside a hook limits what is inside it, not the hook.
+func TestWithinInsideHook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := quiet()
+		p.Defer("hook", func(ctx context.Context) error {
+			var errs []error
+			for range 2 {
+				errs = append(errs, shutdown.Within(time.Second, shutdown.Named("ignored", hanging(t)))(ctx))
+			}
+			if errors.Join(errs...) == nil {
+				t.Error("no error")
+			}
+			if ctx.Err() != nil {
+				t.Error("the hook's context has ended")
+			}
+			return sleep(ctx, time.Second)
+		})
+		s := p.Run(background).Steps[0]
+		// The hook has dealt with the errors.
+		if got, want := s.String(), "hook: ok, 3.02s of 9.5s"; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	})
+}
+
+// Where both limits end at once, the inner one is given up on first, so that
+// the hook around it can go on.
+func TestWithinLongerThanBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := quiet()
+		went := false
+		p.Defer("hook", func(ctx context.Context) error {
+			err := shutdown.Within(time.Hour, shutdown.Within(0, hanging(t)))(ctx)
+			went = true
+			return fmt.Errorf("flush: %w", err)
+		})
+		s := p.Run(background).Steps[0]
+		if !went || s.State != shutdown.Stuck || s.Took != 9502500*time.Microsecond {
+			t.Errorf("%v, went on: %v", s, went)
+		}
+		var e *shutdown.HookError
+		if !errors.As(s.Err, &e) || !strings.Contains(e.Error(), "flush: ignored") || !strings.Contains(string(e.Stack), "hanging") {
+			t.Errorf("error is %v", s.Err)
+		}
+	})
+}

@@ -1,0 +1,562 @@
+package shutdown_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/entrypoint-go/entrypoint/shutdown"
+)
+
+var background = context.Background()
+
+// quiet is a pipeline with a grace of 10s that logs nothing: 9.5s are usable,
+// 500 ms are reserved for each hook.
+func quiet() *shutdown.Pipeline {
+	return &shutdown.Pipeline{Grace: 10 * time.Second, Logger: slog.New(slog.DiscardHandler)}
+}
+
+func nothing(context.Context) error { return nil }
+
+func obey(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+
+func lasting(d time.Duration) function {
+	return func(ctx context.Context) error { return sleep(ctx, d) }
+}
+
+// hanging returns a hook that ignores its context until the test ends.
+func hanging(t *testing.T) function {
+	release := make(chan struct{})
+	t.Cleanup(func() { close(release) })
+	return func(context.Context) error { <-release; return nil }
+}
+
+func names(steps []shutdown.Step) string {
+	var names []string
+	for _, s := range steps {
+		names = append(names, s.Name)
+	}
+	return strings.Join(names, " ")
+}
+
+func TestRunOrder(t *testing.T) {
+	p := quiet()
+	p.Defer("first", nothing)
+	p.DeferLast("bottom", nothing)
+	p.Defer("second", func(context.Context) error {
+		p.Defer("inside", nothing)
+		p.DeferLast("new bottom", nothing)
+		p.Defer("inside, later", nothing)
+		return nil
+	})
+	p.Defer("third", shutdown.Named("not its name", nothing))
+
+	r := p.Run(background)
+	if got, want := names(r.Steps), "third second inside, later inside first bottom new bottom"; got != want {
+		t.Errorf("order is %q, want %q", got, want)
+	}
+	if err := r.Err(); err != nil {
+		t.Errorf("Err is %v", err)
+	}
+}
+
+func TestRunWithoutHooks(t *testing.T) {
+	r := quiet().Run(background)
+	if len(r.Steps) != 0 || r.Err() != nil || r.Grace != 10*time.Second {
+		t.Errorf("report is %+v", r)
+	}
+}
+
+func TestOutcome(t *testing.T) {
+	refused := errors.New("refused")
+	for _, test := range []struct {
+		name  string
+		f     function
+		state shutdown.State
+		is    error
+		text  string
+	}{
+		{"nil", nothing, shutdown.OK, nil, ""},
+		{"error", func(context.Context) error { return refused },
+			shutdown.Failed, refused, `shutdown: hook "error": refused`},
+		{"panic", func(context.Context) error { panic("broken") },
+			shutdown.Panicked, nil, `shutdown: hook "panic": panic: broken`},
+		{"panic with an error", func(context.Context) error { panic(refused) },
+			shutdown.Panicked, refused, `shutdown: hook "panic with an error": panic: refused`},
+		{"panic with nil", func(context.Context) error { panic(nil) },
+			shutdown.Panicked, nil, `shutdown: hook "panic with nil": panic: panic called with nil argument`},
+		{"goexit", func(context.Context) error { runtime.Goexit(); return nil },
+			shutdown.Failed, nil, `shutdown: hook "goexit": ended by runtime.Goexit, without returning`},
+		{"overrun", obey,
+			shutdown.Failed, context.DeadlineExceeded, `shutdown: hook "overrun": context deadline exceeded`},
+		{"overrun with its cause", func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) },
+			shutdown.Failed, context.DeadlineExceeded,
+			`shutdown: hook "overrun with its cause": shutdown: the budget of "overrun with its cause", 9.5s, is used up`},
+		{"overrun, but done", func(ctx context.Context) error { <-ctx.Done(); return nil }, shutdown.OK, nil, ""},
+		{"settles", func(ctx context.Context) error { <-ctx.Done(); time.Sleep(9 * time.Millisecond); return refused },
+			shutdown.Failed, refused, `shutdown: hook "settles": refused`},
+		{"ignores", func(ctx context.Context) error { time.Sleep(time.Hour); return nil },
+			shutdown.Stuck, context.DeadlineExceeded,
+			`shutdown: hook "ignores": ignored the end of its context: still running after 9.5s of 9.5s, left behind`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := quiet()
+				p.Defer(test.name, test.f)
+				s := p.Run(background).Steps[0]
+				if s.State != test.state {
+					t.Errorf("state is %v, want %v", s.State, test.state)
+				}
+				text := ""
+				if s.Err != nil {
+					text = s.Err.Error()
+				}
+				if text != test.text {
+					t.Errorf("error is\n%s, want\n%s", text, test.text)
+				}
+				if test.is != nil && !errors.Is(s.Err, test.is) {
+					t.Errorf("%v is not %v", s.Err, test.is)
+				}
+				time.Sleep(2 * time.Hour) // for the one left behind
+			})
+		})
+	}
+}
+
+// A HookError has what a person needs who was not there.
+func TestHookError(t *testing.T) {
+	p := quiet()
+	value := struct{ n int }{1}
+	p.Defer("breaks", func(context.Context) error { return breaks(value) })
+	p.Defer("fails", func(context.Context) error { return errors.New("refused") })
+
+	err := p.Run(background).Err()
+	if got, want := err.Error(), "shutdown: hook \"fails\": refused\nshutdown: hook \"breaks\": panic: {1}"; got != want {
+		t.Errorf("error is\n%s\nwant\n%s", got, want)
+	}
+	var first *shutdown.HookError
+	if !errors.As(err, &first) || first.Name != "fails" || first.Panic != nil || first.Stack != nil {
+		t.Errorf("the first error is %#v", first)
+	}
+	broken := err.(interface{ Unwrap() []error }).Unwrap()[1].(*shutdown.HookError)
+	if broken.Name != "breaks" || broken.Panic != value {
+		t.Errorf("the second error is %#v", broken)
+	}
+	lines := strings.Split(string(broken.Stack), "\n")
+	if !strings.HasPrefix(lines[0], "goroutine ") || !strings.HasPrefix(lines[1], "panic(") || !strings.Contains(lines[3], "breaks") {
+		t.Errorf("the stack begins\n%s", broken.Stack)
+	}
+}
+
+// A hook may return anything that is an error.
+func TestStrangeErrors(t *testing.T) {
+	inner := quiet()
+	inner.Defer("not run", nothing)
+	ended, cancel := context.WithCancel(background)
+	cancel()
+
+	var none *shutdown.HookError
+	var fragile *fragileError
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{none, "<nil>"},
+		{&shutdown.HookError{}, "<nil>"},
+		{fragile, "<nil>"},
+		{inner.Run(ended).Err(), `shutdown: hook "not run": skipped: the shutdown was forced: context canceled`},
+	} {
+		p := quiet()
+		p.Defer("hook", func(context.Context) error { return test.err })
+		r := p.Run(background)
+		want := `shutdown: hook "hook": ` + test.want
+		if s := r.Steps[0]; s.State != shutdown.Failed || s.Err.Error() != want {
+			t.Errorf("%v, error %q, want %q", s, s.Err, want)
+		}
+		if _, err := json.Marshal(r); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// fragileError does not expect to be nil.
+type fragileError struct{ text string }
+
+func (e *fragileError) Error() string   { return e.text }
+func (e *fragileError) Unwrap() []error { return []error{errors.New(e.text)} }
+
+func breaks(v any) error { panic(v) }
+
+// The stack of a Stuck hook has all of its goroutines and no others.
+func TestStuckStack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		p := quiet()
+		p.Defer("two", func(context.Context) error { hangTwo(release); return nil })
+		p.Defer("one", func(ctx context.Context) error {
+			for range 3 {
+				go hangOneMore(release)
+			}
+			var inner shutdown.Pipeline // its hooks are goroutines of this one
+			inner.Logger = p.Logger
+			inner.Grace = time.Hour
+			inner.Defer("inner", func(context.Context) error { hangInner(release); return nil })
+			go inner.Run(ctx)
+			hangOne(release)
+			return nil
+		})
+
+		r := p.Run(background)
+		close(release)
+
+		all := []string{"hangOneMore\n", "hangOne\n", "hangTwo\n", "hangInner\n", "(*Pipeline).Run\n", "TestStuckStack\n"}
+		for i, want := range [][]string{
+			{"hangOneMore\n", "hangOne\n", "hangInner\n", "(*Pipeline).Run\n"},
+			{"hangTwo\n"},
+		} {
+			var e *shutdown.HookError
+			if !errors.As(r.Steps[i].Err, &e) {
+				t.Fatalf("step %d: %v", i, r.Steps[i])
+			}
+			stack := string(e.Stack)
+			for _, function := range all {
+				if got, want := strings.Contains(stack, function), slices.Contains(want, function); got != want {
+					t.Errorf("step %d: %q is in the stack: %v, want %v\n%s", i, function, got, want, stack)
+				}
+			}
+			if n := map[int]string{0: "3 goroutines:\n", 1: "1 goroutine:\n"}[i]; !strings.HasPrefix(stack, n) {
+				t.Errorf("step %d: want %q first, got\n%s", i, n, stack)
+			}
+			if strings.Contains(stack, "(*task).run") {
+				t.Errorf("the stack has what calls a hook:\n%s", stack)
+			}
+		}
+	})
+}
+
+func hangOne(release chan struct{})     { <-release }
+func hangOneMore(release chan struct{}) { <-release }
+func hangTwo(release chan struct{})     { <-release }
+func hangInner(release chan struct{})   { <-release }
+
+func TestBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := quiet()
+		p.Grace, p.Reserve = 20*time.Second, 2*time.Second // 19s are usable
+		p.Defer("last", obey)
+		p.Defer("short", lasting(time.Second))
+		p.Defer("stuck", hanging(t))
+		p.Defer("tight", shutdown.Within(3*time.Second, obey))
+		p.Defer("first", lasting(4*time.Second))
+
+		r := p.Run(background)
+		for i, want := range []struct{ start, took, budget time.Duration }{
+			{0, 4 * time.Second, 11 * time.Second},                                  // 19 − 4×2
+			{4 * time.Second, 3 * time.Second, 3 * time.Second},                     // of 19 − 4 − 3×2 = 9
+			{7 * time.Second, 8*time.Second + 10*time.Millisecond, 8 * time.Second}, // 19 − 7 − 2×2; settling costs the next nothing
+			{15010 * time.Millisecond, time.Second, 2 * time.Second},
+			{16010 * time.Millisecond, 2990 * time.Millisecond, 2990 * time.Millisecond}, // what is left
+		} {
+			s := r.Steps[i]
+			if s.Start != want.start || s.Took != want.took || s.Budget != want.budget {
+				t.Errorf("%s: at %v, took %v of %v; want at %v, %v of %v",
+					s.Name, s.Start, s.Took, s.Budget, want.start, want.took, want.budget)
+			}
+		}
+	})
+}
+
+// When more is reserved than there is, the first hooks get their share.
+func TestOversubscribed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := quiet()
+		p.Reserve = 4 * time.Second
+		for _, name := range []string{"four", "three", "two", "one"} {
+			p.Defer(name, obey)
+		}
+		r := p.Run(background)
+		for i, want := range []shutdown.State{shutdown.Failed, shutdown.Failed, shutdown.Skipped, shutdown.Skipped} {
+			s := r.Steps[i]
+			if s.State != want || !errors.Is(s.Err, context.DeadlineExceeded) {
+				t.Errorf("%v, %v; want %v", s, s.Err, want)
+			}
+		}
+		if got, want := r.Steps[3].Err.Error(), `shutdown: hook "four": skipped: no time left within the grace period`; got != want {
+			t.Errorf("error is %q, want %q", got, want)
+		}
+		if r.Forced {
+			t.Error("Forced")
+		}
+	})
+}
+
+func TestContext(t *testing.T) {
+	type key struct{}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(context.WithValue(background, key{}, "value"), time.Hour)
+		defer cancel()
+		p := quiet()
+		begin := time.Now()
+		p.Defer("hook", func(ctx context.Context) error {
+			if got := ctx.Value(key{}); got != "value" {
+				t.Errorf("value is %v", got)
+			}
+			if end, ok := ctx.Deadline(); !ok || end.Sub(begin) != 9500*time.Millisecond {
+				t.Errorf("deadline is after %v, %v", end.Sub(begin), ok)
+			}
+			<-ctx.Done()
+			if got, want := context.Cause(ctx).Error(), `shutdown: the budget of "hook", 9.5s, is used up`; got != want {
+				t.Errorf("cause is %q, want %q", got, want)
+			}
+			if !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+				t.Error("cause is not DeadlineExceeded")
+			}
+			return nil
+		})
+		p.Run(ctx)
+	})
+}
+
+func TestForced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		again := errors.New("second signal")
+		ctx, cancel := context.WithCancelCause(background)
+		time.AfterFunc(time.Second, func() { cancel(again) })
+
+		p := quiet()
+		p.Defer("never", nothing)
+		p.Defer("running", func(ctx context.Context) error {
+			<-ctx.Done()
+			p.Defer("too late", nothing)
+			return context.Cause(ctx)
+		})
+		r := p.Run(ctx)
+
+		if !r.Forced || r.Took != time.Second {
+			t.Errorf("forced: %v, took %v", r.Forced, r.Took)
+		}
+		if got, want := names(r.Steps), "running too late never"; got != want {
+			t.Errorf("steps are %q, want %q", got, want)
+		}
+		for _, s := range r.Steps {
+			if !errors.Is(s.Err, again) || s.State != shutdown.Failed && s.State != shutdown.Skipped {
+				t.Errorf("%v: %v", s, s.Err)
+			}
+		}
+	})
+}
+
+func TestForcedWhileStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(background, time.Second)
+		defer cancel()
+		p := quiet()
+		p.Defer("never", nothing)
+		p.Defer("hangs", shutdown.Parallel(shutdown.Named("member", shutdown.Within(5*time.Second, hanging(t)))))
+		r := p.Run(ctx)
+		if r.Took != 1100*time.Millisecond {
+			t.Errorf("took %v, want 100 ms after the force", r.Took)
+		}
+		if s := r.Steps[0]; s.State != shutdown.Stuck || s.Members[0].State != shutdown.Stuck {
+			t.Errorf("steps are %v, members %v", r.Steps, s.Members)
+		}
+		time.Sleep(time.Minute) // the Within ends, and changes nothing
+		if s := r.Steps[0]; s.Took != 1100*time.Millisecond || s.Members[0].Took != 1100*time.Millisecond {
+			t.Errorf("steps are %v, members %v", r.Steps, s.Members)
+		}
+	})
+}
+
+func TestRunWithDeadContext(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(background)
+	cancel(errors.New("SIGTERM"))
+	var log bytes.Buffer
+	p := quiet()
+	p.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	p.Defer("hook", nothing)
+	r := p.Run(ctx)
+	if !r.Forced || names(r.Steps) != "hook" || r.Steps[0].State != shutdown.Skipped {
+		t.Errorf("forced: %v, steps: %v", r.Forced, r.Steps)
+	}
+	for _, want := range []string{"level=ERROR", "pass context.Background()", "SIGTERM"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("log has no %q:\n%s", want, log.String())
+		}
+	}
+}
+
+func TestDeferNil(t *testing.T) {
+	for want, f := range map[string]func(){
+		`shutdown: Defer("db", nil): the hook needs a function`:     func() { new(shutdown.Pipeline).Defer("db", nil) },
+		`shutdown: DeferLast("db", nil): the hook needs a function`: func() { new(shutdown.Pipeline).DeferLast("db", nil) },
+		`shutdown: Parallel: function 2 is nil`:                     func() { shutdown.Parallel(nothing, nil) },
+		`shutdown: Within(1s, nil): no function`:                    func() { shutdown.Within(time.Second, nil) },
+		`shutdown: Named("db", nil): no function`:                   func() { shutdown.Named("db", nil) },
+		`shutdown: Patient(nil): no function`:                       func() { shutdown.Patient(nil) },
+	} {
+		func() {
+			defer func() {
+				if got := recover(); got != want {
+					t.Errorf("panic is %v, want %v", got, want)
+				}
+			}()
+			f()
+		}()
+	}
+}
+
+// A hook deferred after the end runs at once, contained, with its Reserve.
+func TestDeferAfterEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		p := quiet()
+		p.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		r := p.Run(background)
+
+		begin := time.Now()
+		p.Defer("late", func(ctx context.Context) error {
+			p.Defer("later", func(context.Context) error { panic("broken") })
+			return obey(ctx)
+		})
+		if took := time.Since(begin); took != 500*time.Millisecond {
+			t.Errorf("took %v, want the Reserve", took)
+		}
+		p.Defer("hangs", hanging(t))
+		if len(r.Steps) != 0 {
+			t.Errorf("steps are %v", r.Steps)
+		}
+		for _, want := range []string{"step=late state=failed", "step=later state=panicked", "step=hangs state=stuck"} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("log has no %q:\n%s", want, log.String())
+			}
+		}
+	})
+}
+
+func TestDeferConcurrently(t *testing.T) {
+	const n = 1000
+	p := quiet()
+	p.Reserve = time.Millisecond
+	var mu sync.Mutex
+	ran := 0
+	count := func(context.Context) error { mu.Lock(); defer mu.Unlock(); ran++; return nil }
+	var all sync.WaitGroup
+	start := make(chan struct{})
+	for range 4 {
+		all.Go(func() {
+			<-start
+			for range n {
+				p.Defer("hook", count)
+			}
+		})
+	}
+	close(start)
+	p.Run(background)
+	all.Wait()
+	if ran != 4*n {
+		t.Errorf("%d of %d hooks ran", ran, 4*n)
+	}
+}
+
+func TestRunTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := quiet()
+		p.Defer("slow", lasting(time.Second))
+		begin := time.Now()
+		reports := make(chan *shutdown.Report)
+		for range 3 {
+			go func() { reports <- p.Run(background) }()
+		}
+		first := <-reports
+		if took := time.Since(begin); took != time.Second {
+			t.Errorf("the first that returned took %v", took)
+		}
+		if <-reports != first || <-reports != first || p.Run(background) != first {
+			t.Error("Run returned different reports")
+		}
+		if len(first.Steps) != 1 {
+			t.Errorf("steps are %v", first.Steps)
+		}
+	})
+}
+
+// records is a slog.Handler that keeps the records.
+type records struct {
+	mu   sync.Mutex
+	text []string
+}
+
+func (r *records) Enabled(context.Context, slog.Level) bool { return true }
+func (r *records) WithAttrs([]slog.Attr) slog.Handler       { return r }
+func (r *records) WithGroup(string) slog.Handler            { return r }
+func (r *records) Handle(_ context.Context, record slog.Record) error {
+	text := fmt.Sprintf("%v %s", record.Level, record.Message)
+	record.Attrs(func(a slog.Attr) bool {
+		if a.Key == "stack" {
+			a.Value = slog.StringValue("…")
+		}
+		text += " " + a.String()
+		return true
+	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.text = append(r.text, text)
+	return nil
+}
+
+func TestLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log records
+		p := quiet()
+		p.Logger = slog.New(&log)
+		p.Defer("hangs", hanging(t))
+		p.Defer("patient", shutdown.Patient(shutdown.Within(time.Second, lasting(999*time.Millisecond))))
+		p.Defer("within", shutdown.Within(4*time.Second, lasting(3*time.Second)))
+		p.Defer("fails", func(context.Context) error { return errors.New("refused") })
+		p.Defer("quick", nothing)
+		p.Run(background)
+		want := []string{
+			"INFO shutdown: step ended step=quick state=ok took=0s budget=7.5s",
+			`ERROR shutdown: step ended step=fails state=failed took=0s budget=8s error=shutdown: hook "fails": refused`,
+			"WARN shutdown: step still runs step=within after=1s budget=4s",
+			"INFO shutdown: step ended step=within state=ok took=3s budget=4s",
+			"INFO shutdown: step ended step=patient state=ok took=999ms budget=1s",
+			"WARN shutdown: step still runs step=hangs after=1.37525s budget=5.501s",
+			`ERROR shutdown: step ended step=hangs state=stuck took=5.511s budget=5.501s ` +
+				`error=shutdown: hook "hangs": ignored the end of its context: still running after 5.5s of 5.5s, left behind stack=…`,
+		}
+		if !slices.Equal(log.text, want) {
+			t.Errorf("log is\n%s\nwant\n%s", strings.Join(log.text, "\n"), strings.Join(want, "\n"))
+		}
+	})
+}
+
+// With the clock of the machine the same happens.
+func TestRealTime(t *testing.T) {
+	p := quiet()
+	p.Defer("hangs, too", shutdown.Within(200*time.Millisecond, hanging(t)))
+	p.Defer("ok", nothing)
+	p.Defer("obeys", shutdown.Within(200*time.Millisecond, obey))
+	p.Defer("hangs", shutdown.Within(200*time.Millisecond, hanging(t)))
+	begin := time.Now()
+	r := p.Run(background)
+	if took := time.Since(begin); took >= p.Grace {
+		t.Errorf("took %v", took)
+	}
+	if r.Steps[0].State != shutdown.Stuck || r.Steps[2].State != shutdown.OK || r.Steps[3].State != shutdown.Stuck {
+		t.Error(r)
+	}
+	if s := r.Steps[1]; s.State != shutdown.Failed && s.State != shutdown.Stuck { // Stuck on a very busy machine
+		t.Error(r)
+	}
+}

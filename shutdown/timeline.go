@@ -1,0 +1,207 @@
+package shutdown
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/entrypoint-go/entrypoint/internal/term"
+)
+
+// Widths of the timeline, in characters.
+const (
+	barWidth     = 30 // of a bar as long as the whole shutdown
+	maxNameWidth = 24
+	maxCause     = 40
+)
+
+// String is the timeline, for people: a headline, and a line for each step with
+// its start, its state, its time and budget, and a bar on a common scale.
+//
+//	shutdown: SIGTERM, 30s grace, 7.3s taken, 1 of 5 steps failed
+//	   0.000  delay       ok      5.000s of  5.0s  ████████████████████▌
+//	   5.000  http :8080  ok      0.021s of 19.0s                      ▏
+//	   5.021  kafka       STUCK   2.001s of  2.0s                      ████████▎
+//	   7.022  postgres    ok      0.004s of 19.9s                              ▏
+//	   7.026  otel flush  ok      0.286s of 21.4s                              █▏
+//
+// The lines are of fixed width where the names are not longer than 24
+// characters, and never wrapped. Members of Parallel are indented under their
+// step. There is no colour; see [Report.WriteTimeline].
+func (r *Report) String() string { return r.timeline(false) }
+
+// WriteTimeline writes String and a newline to w. The states are coloured when w
+// is a terminal, unless $NO_COLOR is not empty (no-color.org) or $TERM is "dumb".
+func (r *Report) WriteTimeline(w io.Writer) error {
+	f, ok := w.(*os.File)
+	colour := ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(f)
+	_, err := io.WriteString(w, r.timeline(colour)+"\n")
+	return err
+}
+
+// row is a line of the timeline.
+type row struct {
+	Step
+	name string // indented and cut
+}
+
+func (r *Report) timeline(colour bool) string {
+	rows := appendRows(nil, r.Steps, "")
+	total := r.Took
+	nameWidth, tookWidth, budgetWidth := 0, 0, 0
+	for _, row := range rows {
+		total = max(total, row.Start+row.Took)
+		nameWidth = max(nameWidth, utf8.RuneCountInString(row.name))
+		tookWidth = max(tookWidth, len(r.took(row.Took)))
+		budgetWidth = max(budgetWidth, len(r.budget(row.Budget)))
+	}
+
+	var b strings.Builder
+	b.WriteString(r.headline())
+	for _, row := range rows {
+		var line strings.Builder
+		fmt.Fprintf(&line, "%8s  ", strings.TrimSuffix(r.took(row.Start), "s"))
+		line.WriteString(row.name + strings.Repeat(" ", nameWidth-utf8.RuneCountInString(row.name)) + "  ")
+		line.WriteString(stateCell(row.State, colour))
+		if row.State != Skipped {
+			fmt.Fprintf(&line, "%*s of %*s  ", tookWidth, r.took(row.Took), budgetWidth, r.budget(row.Budget))
+			line.WriteString(bar(row.Start, row.Took, total))
+		}
+		b.WriteByte('\n')
+		b.WriteString(strings.TrimRight(line.String(), " "))
+	}
+	return b.String()
+}
+
+// took and budget are in seconds. A budget is cut, not rounded: it is not to
+// look larger than it is.
+
+func (r *Report) took(d time.Duration) string { return fmt.Sprintf("%.3fs", d.Seconds()) }
+
+func (r *Report) budget(d time.Duration) string {
+	if r.Grace < 2*time.Second {
+		return fmt.Sprintf("%.3fs", d.Truncate(time.Millisecond).Seconds())
+	}
+	return fmt.Sprintf("%.1fs", d.Truncate(100*time.Millisecond).Seconds())
+}
+
+func (r *Report) headline() string {
+	failed, skipped := 0, 0
+	for _, s := range r.Steps {
+		switch s.State {
+		case OK:
+		case Skipped:
+			skipped++
+		default:
+			failed++
+		}
+	}
+
+	parts := []string{short(r.Grace) + " grace", short(r.Took) + " taken"}
+	if cause := causeName(r.Cause); cause != "" {
+		parts = append([]string{cause}, parts...)
+	}
+	if r.Forced {
+		parts = append(parts, "forced")
+	}
+	if failed > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %s failed", failed, steps(len(r.Steps))))
+	}
+	if skipped > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %s skipped", skipped, steps(len(r.Steps))))
+	}
+	if failed+skipped == 0 {
+		parts = append(parts, steps(len(r.Steps))+" ok")
+	}
+	if r.config != nil {
+		parts = append(parts, "invalid configuration")
+	}
+	return "shutdown: " + strings.Join(parts, ", ")
+}
+
+func steps(n int) string {
+	if n == 1 {
+		return "1 step"
+	}
+	return fmt.Sprintf("%d steps", n)
+}
+
+// causeName is the Reason of a cause that has one, such as "SIGTERM", else its
+// text.
+func causeName(err error) string {
+	if err == nil {
+		return ""
+	}
+	name := err.Error()
+	var r interface{ Reason() string }
+	if errors.As(err, &r) {
+		name = r.Reason()
+	}
+	name, _, _ = strings.Cut(name, "\n")
+	return cut(name, maxCause)
+}
+
+func appendRows(rows []row, steps []Step, indent string) []row {
+	for _, s := range steps {
+		rows = append(rows, row{s, cut(indent+s.Name, maxNameWidth)})
+		rows = appendRows(rows, s.Members, indent+"  ")
+	}
+	return rows
+}
+
+// cut makes s at most n characters long, all of them printable.
+func cut(s string, n int) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
+	if runes := []rune(s); len(runes) > n {
+		return string(runes[:n-1]) + "…"
+	}
+	return s
+}
+
+// Columns for the states, and ECMA-48 colours.
+var stateCells = [...]struct{ word, colour string }{
+	OK:       {"ok", "32"},
+	Failed:   {"FAILED", "31"},
+	Panicked: {"PANIC", "31"},
+	Stuck:    {"STUCK", "31"},
+	Skipped:  {"skipped", "33"},
+}
+
+func stateCell(s State, colour bool) string {
+	if s < 0 || int(s) >= len(stateCells) {
+		return fmt.Sprintf("%-8s", s)
+	}
+	cell := stateCells[s]
+	word := fmt.Sprintf("%-8s", cell.word)
+	if colour {
+		word = "\x1b[" + cell.colour + "m" + cell.word + "\x1b[m" + word[len(cell.word):]
+	}
+	return word
+}
+
+// bar begins in the column of start. Its length is rounded to an eighth of a
+// column, and not less than one.
+func bar(start, took, total time.Duration) string {
+	column, eighths := 0, 1
+	if total > 0 {
+		scale := barWidth / total.Seconds()
+		column = min(int(start.Seconds()*scale), barWidth-1)
+		eighths = int(took.Seconds()*scale*8 + 0.5)
+		eighths = max(1, min(eighths, 8*(barWidth-column)))
+	}
+	bar := strings.Repeat(" ", column) + strings.Repeat("█", eighths/8)
+	if rest := eighths % 8; rest > 0 {
+		bar += string([]rune(" ▏▎▍▌▋▊▉")[rest])
+	}
+	return bar
+}
