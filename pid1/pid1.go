@@ -307,7 +307,7 @@ func (a *App) check(s *stop, step preflight) error {
 		return a.checked(s, step, err)
 	case <-s.begun:
 	}
-	a.Shutdown.Defer("before "+step.name, func(ctx context.Context) error {
+	a.Shutdown.DeferFirst("before "+step.name, func(ctx context.Context) error {
 		select {
 		case err := <-done:
 			return a.checked(s, step, err)
@@ -371,11 +371,10 @@ func (a *App) stop(s *stop, parts []*part) error {
 			p.release()
 		}
 	}
-	if IsInit() {
-		a.Shutdown.DeferLast("processes", terminate)
-	}
+	// What uses the hooks' subjects ends before every hook, also before those
+	// that are deferred meanwhile: the last of these runs first.
 	if running := s.hangupRunning(); running != nil {
-		a.Shutdown.Defer("OnHangup", func(ctx context.Context) error {
+		a.Shutdown.DeferFirst("OnHangup", func(ctx context.Context) error {
 			select {
 			case <-running:
 				return nil
@@ -385,19 +384,15 @@ func (a *App) stop(s *stop, parts []*part) error {
 		})
 	}
 	if s.serving {
-		// The servers' step comes before every hook, also before those that
-		// are deferred while the delay lasts. So it is pushed when that ends.
 		servers := stopStep(parts)
-		if s.delay() == nil {
-			a.Shutdown.Defer(servers.name, servers.f)
-		} else {
-			delay := func(ctx context.Context) error {
-				defer a.Shutdown.Defer(servers.name, servers.f)
-				a.waitDelay(ctx, s, parts)
-				return nil
-			}
-			a.Shutdown.Defer("delay", shutdown.Patient(shutdown.Within(s.wait+delaySlack, delay)))
-		}
+		a.Shutdown.DeferFirst(servers.name, servers.f)
+	}
+	if s.delay() != nil {
+		delay := func(ctx context.Context) error { a.waitDelay(ctx, s, parts); return nil }
+		a.Shutdown.DeferFirst("delay", shutdown.Patient(shutdown.Within(s.wait+delaySlack, delay)))
+	}
+	if IsInit() {
+		a.Shutdown.DeferLast("processes", terminate)
 	}
 
 	report := a.Shutdown.Run(withStop(s.forced, s))

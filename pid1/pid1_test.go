@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -306,31 +307,45 @@ func TestDelayInKubernetes(t *testing.T) {
 	}
 }
 
-// TestDeferWhileStopping: a hook that is deferred in the delay comes after the
-// servers, whose handlers may use what it closes.
+// TestDeferWhileStopping: hooks that are deferred from the first moment of the
+// stop on come after the servers, whose handlers may use what they close.
 func TestDeferWhileStopping(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	app := pid1.App{Logger: discard, Delay: 100 * time.Millisecond}
-	var names []string
-	app.OnReport = func(r *shutdown.Report) {
-		for _, s := range r.Steps {
-			names = append(names, s.Name)
-		}
-	}
-	nothing := func(context.Context) error { return nil }
-	app.Shutdown.Defer("first", nothing)
-	err := app.Run(ctx, pid1.Named("worker", pid1.Func(func(ctx context.Context) error {
-		app.Shutdown.Defer("serving", nothing)
-		cancel()
-		<-app.Stopping()
-		app.Shutdown.Defer("stopping", nothing)
-		return worker(ctx)
-	})))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := strings.Join(names, " "), "delay worker stopping serving first"; got != want {
-		t.Errorf("steps %q, want %q", got, want)
+	for name, delay := range map[string]time.Duration{"delay": 10 * time.Millisecond, "none": -1} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			app := pid1.App{Logger: discard, Delay: delay}
+			app.Shutdown.Grace, app.Shutdown.Reserve = time.Minute, time.Nanosecond
+			var names []string
+			app.OnReport = func(r *shutdown.Report) {
+				for _, s := range r.Steps {
+					names = append(names, s.Name)
+				}
+			}
+			nothing := func(context.Context) error { return nil }
+			app.Shutdown.Defer("first", nothing)
+			err := app.Run(ctx, pid1.Named("worker", pid1.Func(func(ctx context.Context) error {
+				app.Shutdown.Defer("serving", nothing)
+				cancel()
+				<-app.Stopping()
+				for range 1000 {
+					app.Shutdown.Defer("stopping", nothing)
+				}
+				return worker(ctx)
+			})))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			if delay > 0 {
+				want = append(want, "delay")
+			}
+			want = append(want, "worker")
+			want = append(want, slices.Repeat([]string{"stopping"}, 1000)...)
+			want = append(want, "serving", "first")
+			if !slices.Equal(names, want) {
+				t.Errorf("steps %q, want %q", slices.Compact(names), slices.Compact(want))
+			}
+		})
 	}
 }
 

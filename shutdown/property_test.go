@@ -158,20 +158,26 @@ func (w *world) plan(depth int) func() {
 		h.within = 1 + w.moment()
 		f = shutdown.Within(h.within, f)
 	}
-	last := w.one(6)
+	first, last := w.one(6), w.one(6)
 	return func() {
 		w.mu.Lock()
 		h.name = strconv.Itoa(len(w.hooks))
 		h.key = len(w.hooks) + 1
-		if last {
+		switch {
+		case first:
+			h.key += 1 << 20
+		case last:
 			h.key = -h.key
 		}
 		h.deferred, h.dynamic = time.Since(w.begin), w.running
 		w.hooks = append(w.hooks, h)
 		w.mu.Unlock()
-		if last {
+		switch {
+		case first:
+			w.p.DeferFirst(h.name, f)
+		case last:
 			w.p.DeferLast(h.name, f)
-		} else {
+		default:
 			w.p.Defer(h.name, f)
 		}
 	}

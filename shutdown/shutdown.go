@@ -61,6 +61,7 @@ type Pipeline struct {
 
 	mu      sync.Mutex // guards the rest
 	hooks   []hook     // the next one to run is the last
+	firsts  int        // so many at the end of hooks are DeferFirst's
 	ended   bool       // nothing is taken from hooks any more
 	current *run       // nil before Run
 }
@@ -74,12 +75,26 @@ type hook struct {
 // in the log, in errors and in the report; it need not be unique.
 //
 // Defer may be called at any time and by any goroutine, also inside a hook.
-// While Run runs, the new hook is the next one to run. After the last hook has
+// While Run runs, the new hook is the next one to run, but for those of
+// [Pipeline.DeferFirst]. After the last hook has
 // ended, Defer runs f at once, with Reserve as its budget, contained as every
 // hook is, and returns when it has ended; the outcome is logged. Defer panics
 // when f is nil.
 func (p *Pipeline) Defer(name string, f func(context.Context) error) {
-	p.push("Defer", hook{name, f}, func() { p.hooks = append(p.hooks, hook{name, f}) })
+	p.push("Defer", hook{name, f}, func(h hook) {
+		p.hooks = slices.Insert(p.hooks, len(p.hooks)-p.firsts, h)
+	})
+}
+
+// DeferFirst is like Defer, but keeps the hook at the top of the stack: it runs
+// before all others, whenever those were deferred, also before those of earlier
+// calls of DeferFirst. It is for what uses the rest, such as a server that is
+// stopped while other goroutines may still call Defer.
+func (p *Pipeline) DeferFirst(name string, f func(context.Context) error) {
+	p.push("DeferFirst", hook{name, f}, func(h hook) {
+		p.hooks = append(p.hooks, h)
+		p.firsts++
+	})
 }
 
 // DeferLast is like Defer, but puts the hook at the bottom of the stack: it
@@ -87,10 +102,10 @@ func (p *Pipeline) Defer(name string, f func(context.Context) error) {
 // earlier calls of DeferLast. It is for what must see the end of the rest, such
 // as a flush of telemetry.
 func (p *Pipeline) DeferLast(name string, f func(context.Context) error) {
-	p.push("DeferLast", hook{name, f}, func() { p.hooks = slices.Insert(p.hooks, 0, hook{name, f}) })
+	p.push("DeferLast", hook{name, f}, func(h hook) { p.hooks = slices.Insert(p.hooks, 0, h) })
 }
 
-func (p *Pipeline) push(caller string, h hook, insertLocked func()) {
+func (p *Pipeline) push(caller string, h hook, insertLocked func(hook)) {
 	if h.f == nil {
 		panic(fmt.Sprintf("shutdown: %s(%q, nil): the hook needs a function", caller, h.name))
 	}
@@ -100,7 +115,7 @@ func (p *Pipeline) push(caller string, h hook, insertLocked func()) {
 	p.mu.Lock()
 	ended := p.ended
 	if !ended {
-		insertLocked()
+		insertLocked(h)
 	}
 	p.mu.Unlock()
 
@@ -162,6 +177,7 @@ func (p *Pipeline) pop() (h hook, after int, ok bool) {
 	h = p.hooks[after]
 	p.hooks[after] = hook{}
 	p.hooks = p.hooks[:after]
+	p.firsts = max(0, p.firsts-1)
 	return h, after, true
 }
 
@@ -172,7 +188,7 @@ func (p *Pipeline) drain() []hook {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	hooks := p.hooks
-	p.hooks, p.ended = nil, true
+	p.hooks, p.firsts, p.ended = nil, 0, true
 	slices.Reverse(hooks)
 	return hooks
 }

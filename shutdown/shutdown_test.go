@@ -53,6 +53,14 @@ func TestRunOrder(t *testing.T) {
 	p := quiet()
 	p.Defer("first", nothing)
 	p.DeferLast("bottom", nothing)
+	p.DeferFirst("below the top", func(context.Context) error {
+		p.Defer("below the tops", nothing)
+		return nil
+	})
+	p.DeferFirst("top", func(context.Context) error {
+		p.DeferFirst("new top", nothing)
+		return nil
+	})
 	p.Defer("second", func(context.Context) error {
 		p.Defer("inside", nothing)
 		p.DeferLast("new bottom", nothing)
@@ -62,7 +70,7 @@ func TestRunOrder(t *testing.T) {
 	p.Defer("third", shutdown.Named("not its name", nothing))
 
 	r := p.Run(background)
-	if got, want := names(r.Steps), "third second inside, later inside first bottom new bottom"; got != want {
+	if got, want := names(r.Steps), "top new top below the top below the tops third second inside, later inside first bottom new bottom"; got != want {
 		t.Errorf("order is %q, want %q", got, want)
 	}
 	if err := r.Err(); err != nil {
@@ -397,12 +405,13 @@ func TestRunWithDeadContext(t *testing.T) {
 
 func TestDeferNil(t *testing.T) {
 	for want, f := range map[string]func(){
-		`shutdown: Defer("db", nil): the hook needs a function`:     func() { new(shutdown.Pipeline).Defer("db", nil) },
-		`shutdown: DeferLast("db", nil): the hook needs a function`: func() { new(shutdown.Pipeline).DeferLast("db", nil) },
-		`shutdown: Parallel: function 2 is nil`:                     func() { shutdown.Parallel(nothing, nil) },
-		`shutdown: Within(1s, nil): no function`:                    func() { shutdown.Within(time.Second, nil) },
-		`shutdown: Named("db", nil): no function`:                   func() { shutdown.Named("db", nil) },
-		`shutdown: Patient(nil): no function`:                       func() { shutdown.Patient(nil) },
+		`shutdown: Defer("db", nil): the hook needs a function`:      func() { new(shutdown.Pipeline).Defer("db", nil) },
+		`shutdown: DeferFirst("db", nil): the hook needs a function`: func() { new(shutdown.Pipeline).DeferFirst("db", nil) },
+		`shutdown: DeferLast("db", nil): the hook needs a function`:  func() { new(shutdown.Pipeline).DeferLast("db", nil) },
+		`shutdown: Parallel: function 2 is nil`:                      func() { shutdown.Parallel(nothing, nil) },
+		`shutdown: Within(1s, nil): no function`:                     func() { shutdown.Within(time.Second, nil) },
+		`shutdown: Named("db", nil): no function`:                    func() { shutdown.Named("db", nil) },
+		`shutdown: Patient(nil): no function`:                        func() { shutdown.Patient(nil) },
 	} {
 		func() {
 			defer func() {
