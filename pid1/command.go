@@ -38,7 +38,7 @@ func Command(cmd *exec.Cmd) Server {
 //   - SIGTTIN and SIGTTOU when the child has the terminal.
 //   - Those that were ignored when this process started, by nohup(1) for
 //     instance, as far as Go leaves them ignored: SIGHUP, SIGINT, SIGCONT,
-//     SIGTSTP. They stay ignored, here and in the child.
+//     SIGTSTP; see Exec for the others. They stay ignored, here and in the child.
 //
 // Several signals of one number that arrive at the same moment may become one,
 // real-time signals too. The child starts with the signals ignored and blocked
@@ -137,7 +137,7 @@ func (c *Child) run() error {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 	}
-	if err := c.Cmd.Start(); err != nil {
+	if err := c.start(); err != nil {
 		c.became(childEnded)
 		return execError(c.Cmd.Path, err)
 	}

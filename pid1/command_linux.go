@@ -24,6 +24,12 @@ func (c *Child) needsThread() bool {
 	return c.Cmd.SysProcAttr != nil && c.Cmd.SysProcAttr.Pdeathsig != 0
 }
 
+// start starts the child. It inherits the mask of the thread.
+func (c *Child) start() error {
+	defer restoreMask()()
+	return c.Cmd.Start()
+}
+
 // For waitid(2), from linux/wait.h and asm-generic/siginfo.h.
 const (
 	pPID     = 1          // P_PID
@@ -130,16 +136,17 @@ func foreground(file *os.File) (pgrp int, err error) {
 func setForeground(file *os.File, pgrp int) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	const block, setmask = 0, 2 // SIG_BLOCK, SIG_SETMASK; MIPS has others, and refuses
 	ttou, old := uint64(1)<<(syscall.SIGTTOU-1), uint64(0)
-	if !sigprocmask(block, &ttou, &old) {
+	if !sigprocmask(sigBlock, &ttou, &old) {
 		return
 	}
-	defer sigprocmask(setmask, &old, nil)
+	defer sigprocmask(sigSetmask, &old, nil)
 
 	id := int32(pgrp)
 	_ = ioctl(file, syscall.TIOCSPGRP, &id)
 }
+
+const sigBlock, sigSetmask = 0, 2 // SIG_BLOCK, SIG_SETMASK; MIPS has others, and refuses
 
 func sigprocmask(how uintptr, set, old *uint64) bool {
 	_, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, how,

@@ -60,7 +60,7 @@ func (c *Child) signals() (sigs []os.Signal) {
 		}
 		sigs = append(sigs, sig)
 	}
-	if _, ok := c.Rewrite[syscall.SIGPIPE]; ok {
+	if _, ok := c.Rewrite[syscall.SIGPIPE]; ok && !leftIgnored(syscall.SIGPIPE) {
 		sigs = append(sigs, syscall.SIGPIPE)
 	}
 	return sigs

@@ -24,12 +24,14 @@ import (
 // On Linux the program starts with the signals that this one started with. What
 // [os/signal.Notify] caught has its default action again, what
 // [os/signal.Ignore] ignored too, and a CPU profile is ended, whose timer would
-// kill the program. Two things are beyond reach, because Go's runtime takes
-// them over before any Go code runs. A signal that was ignored at the start is
-// ignored again only if it is SIGHUP, SIGINT, SIGCONT, SIGTSTP, SIGTTIN or
-// SIGTTOU. A signal that was blocked is blocked again except SIGHUP, SIGINT,
-// SIGQUIT, SIGABRT, SIGTERM, SIGSYS, SIGCHLD, SIGURG, SIGPROF and those of
-// program faults. A container runtime starts programs with none of either.
+// kill the program. Go's runtime takes some over before any Go code runs, so
+// that a signal that was ignored at the start is ignored again only if it is
+// SIGHUP, SIGINT, SIGCONT, SIGTSTP, SIGTTIN or SIGTTOU. A signal that was blocked
+// is blocked again except SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGTERM, SIGSYS,
+// SIGCHLD, SIGURG, SIGPROF and those of program faults. A container runtime
+// starts programs with none of either. Where that is not enough, on amd64 and
+// arm64, build with -tags inheritedsignals -ldflags=-checklinkname=0: then all
+// are as they were.
 //
 // Off Unix the Err is [errors.ErrUnsupported].
 func Exec(argv ...string) error {

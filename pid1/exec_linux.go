@@ -10,6 +10,7 @@ import (
 // replace is execve with the signals as they were at the start of this process.
 func replace(path string, argv, env []string) error {
 	defer restoreIgnored()()
+	defer restoreMask()()
 	defer stopProfileTimer()()
 	return syscall.Exec(path, argv, env)
 }
@@ -19,9 +20,13 @@ func replace(path string, argv, env []string) error {
 // replaced the action by now (runtime.sigInstallGoHandler, and _SigDefault in
 // runtime/sigtab_linux_generic.go). It is read during initialisation because
 // there is no later chance: the first Notify of a signal replaces its action,
-// and os/signal puts no ignored one back.
+// and os/signal puts no ignored one back. inherited_linux.go adds the others.
 var ignoredAtStart = ignoredNow(syscall.SIGHUP, syscall.SIGINT, syscall.SIGCONT,
 	syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU)
+
+// maskAtStart are the signals that were blocked when this process started: nil
+// if that is not known. Then those of the thread are what is left of them.
+var maskAtStart *sigset // set in inherited_linux.go
 
 const sigIgn = 1 // SIG_IGN
 
@@ -78,6 +83,22 @@ func restoreIgnored() (undo func()) {
 		for sig, old := range saved {
 			rtSigaction(sig, &old, nil)
 		}
+	}
+}
+
+// restoreMask blocks exactly the signals in maskAtStart, for what this thread
+// starts until undo is called.
+func restoreMask() (undo func()) {
+	if maskAtStart == nil {
+		return func() {}
+	}
+	runtime.LockOSThread()
+	var old uint64
+	mask := uint64(*maskAtStart)
+	sigprocmask(sigSetmask, &mask, &old)
+	return func() {
+		sigprocmask(sigSetmask, &old, nil)
+		runtime.UnlockOSThread()
 	}
 }
 

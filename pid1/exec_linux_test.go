@@ -34,6 +34,9 @@ var jobSignals = []syscall.Signal{
 	syscall.SIGHUP, syscall.SIGINT, syscall.SIGCONT, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU,
 }
 
+// allInherited is whether that of all others does, too: see inherited_linux.go.
+var allInherited bool
+
 // execSignals changes every disposition that os/signal can change.
 func execSignals() int {
 	for sig := syscall.Signal(1); sig < 65; sig++ {
@@ -51,7 +54,10 @@ func execSignals() int {
 }
 
 func TestExecSignals(t *testing.T) {
-	const lost = "PIPE TERM USR1 CHLD"
+	ignored := []syscall.Signal{syscall.SIGHUP}
+	if allInherited {
+		ignored = append(ignored, syscall.SIGPIPE, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGURG, syscall.SIGSEGV)
+	}
 	tests := []struct {
 		setup       string
 		ignored     []syscall.Signal
@@ -60,7 +66,7 @@ func TestExecSignals(t *testing.T) {
 		{setup: ":"},
 		{setup: "trap '' HUP INT CONT TSTP TTIN TTOU", ignored: jobSignals},
 		{setup: "trap '' TTOU", ignored: []syscall.Signal{syscall.SIGTTOU}},
-		{setup: "trap '' HUP " + lost, ignored: []syscall.Signal{syscall.SIGHUP}},
+		{setup: "trap '' HUP PIPE TERM USR1 URG SEGV", ignored: ignored},
 	}
 	for _, tt := range tests {
 		cmd := nstest.Child(t, "exec-signals")
@@ -76,7 +82,7 @@ func TestExecSignals(t *testing.T) {
 }
 
 func TestExecMask(t *testing.T) {
-	env := []string{"env", "--block-signal=USR1,USR2,TSTP,WINCH"} // GNU coreutils ≥ 8.31
+	env := []string{"env", "--block-signal=USR1,USR2,TSTP,WINCH,TERM,SEGV"} // GNU coreutils ≥ 8.31
 	if err := exec.Command(env[0], append(env[1:], "true")...).Run(); err != nil {
 		t.Skip("env --block-signal:", err)
 	}
@@ -85,6 +91,9 @@ func TestExecMask(t *testing.T) {
 	cmd.Path, _ = exec.LookPath("env")
 	out, err := cmd.CombinedOutput()
 	want := maskOf(syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTSTP, syscall.SIGWINCH)
+	if allInherited {
+		want |= maskOf(syscall.SIGTERM, syscall.SIGSEGV)
+	}
 	if got := statusMask(t, out, "SigBlk"); err != nil || got != want {
 		t.Errorf("got %#x, want %#x (%v)", got, want, err)
 	}

@@ -1,0 +1,5 @@
+//go:build inheritedsignals
+
+package pid1_test
+
+func init() { allInherited = true }
