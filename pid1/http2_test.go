@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -93,12 +94,15 @@ func getAll(t *testing.T, client *http.Client, url string, n, size int, entered 
 func TestHTTP2Idle(t *testing.T) {
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
-			s, _, _ := serveHTTP2(t, new(pid1.App), protocol, nil)
-			took := s.stopCleanly()
-			if took > 700*time.Millisecond {
-				t.Errorf("took %v", took)
+			var took []time.Duration
+			for range 3 {
+				s, _, _ := serveHTTP2(t, new(pid1.App), protocol, nil)
+				took = append(took, s.stopCleanly())
 			}
 			t.Logf("took %v", took)
+			if quick := slices.Min(took); quick > 700*time.Millisecond { // a busy machine is not always so
+				t.Errorf("took %v", quick)
+			}
 		})
 	}
 }

@@ -811,8 +811,9 @@ func TestLastResponse(t *testing.T) {
 		took = append(took, time.Since(answered))
 	}
 	t.Logf("%d stops: %s", len(took), spread(took))
-	if slow := slices.Max(took); slow > 200*time.Millisecond {
-		t.Errorf("%v from the last response to Run's return", slow)
+	slices.Sort(took)
+	if median := took[len(took)/2]; median > 50*time.Millisecond {
+		t.Errorf("%v from the last response to Run's return", median)
 	}
 }
 

@@ -97,13 +97,13 @@ func TestStop(t *testing.T) {
 // TestCallDoesNotEnd: it is cancelled before the deadline.
 func TestCallDoesNotEnd(t *testing.T) {
 	var app pid1.App
-	app.Shutdown.Grace = time.Second
+	app.Shutdown.Grace = 3 * time.Second
 	client, stop, done := serve(t, &app)
 	answered := call(t, client, time.Hour)
 	began := time.Now()
 	stop()
 	err := <-done
-	if took := time.Since(began); pid1.ExitCode(err) != 124 || took > time.Second || !strings.Contains(err.Error(), "grpc 127.0.0.1:") {
+	if took := time.Since(began); pid1.ExitCode(err) != 124 || took > app.Shutdown.Grace || !strings.Contains(err.Error(), "grpc 127.0.0.1:") {
 		t.Errorf("exit code %d after %v: %v", pid1.ExitCode(err), took, err)
 	}
 	if err := <-answered; err == nil {
