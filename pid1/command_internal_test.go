@@ -67,7 +67,7 @@ func FuzzParseSignal(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again, err := ParseSignal(signalName(sig)); err != nil && signalNames[sig] != "" || err == nil && again != sig {
+		if again, err := ParseSignal(signalName(sig)); err != nil && signalName(sig) != sig.String() || err == nil && again != sig {
 			t.Errorf("%q is %v, whose name is %v: %v", text, sig, again, err)
 		}
 	})

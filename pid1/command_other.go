@@ -16,6 +16,8 @@ func cLibrary(syscall.Signal) bool { return false }
 
 func (c *Child) needsThread() bool { return false }
 
+func (c *Child) start() error { return c.Cmd.Start() }
+
 // awaitEnd leaves waiting to Wait.
 func (c *Child) awaitEnd() {}
 

@@ -105,6 +105,9 @@ func (h *httpServer) kill() {
 
 // bind listens, so that a port in use is an error before anything serves.
 func (h *httpServer) bind(ctx context.Context) error {
+	if err := h.refuseTLS(); err != nil {
+		return err
+	}
 	l := h.inherited
 	if l == nil {
 		addr := cmp.Or(h.srv.Addr, ":http")
@@ -183,7 +186,7 @@ func (h *httpServer) ListenAndServe() error {
 	defer close(h.served)
 	var err error
 	if h.inherited == nil && h.secure() {
-		err = h.srv.ServeTLS(h.listener, "", "")
+		err = h.serveTLS()
 	} else {
 		err = h.srv.Serve(h.listener)
 	}

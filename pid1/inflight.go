@@ -1,14 +1,12 @@
 package pid1
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -242,14 +240,21 @@ func (s *connections) list(h http.Handler) []string {
 			running = append(running, *req)
 		}
 	})
-	slices.SortFunc(running, func(a, b request) int { return cmp.Compare(a.began, b.began) })
 
 	// With no lock held: the patterns' matching is not ours to bound.
 	var list []string
-	for i, req := range running {
-		if i == listed {
-			return append(list, fmt.Sprintf("and %d more", len(running)-listed))
+	for ; len(running) > 0; running = running[1:] {
+		if len(list) == listed {
+			return append(list, fmt.Sprintf("and %d more", len(running)))
 		}
+		oldest := &running[0]
+		for i := range running {
+			if running[i].began < oldest.began {
+				oldest = &running[i]
+			}
+		}
+		running[0], *oldest = *oldest, running[0]
+		req := running[0]
 		list = append(list, fmt.Sprintf("%s (%s)", req.describe(h), (s.now()-req.began).Round(time.Millisecond)))
 	}
 	return list

@@ -22,6 +22,10 @@ import (
 // http.ErrServerClosed ends it cleanly. Shutdown returns when all is served,
 // or with ctx's error when ctx ends first.
 //
+// An *http.Server whose TLSConfig has certificates serves TLS. (In a program that
+// was built with -tags entrypoint_lean it is refused: that leaves TLS out, see
+// README.md.)
+//
 // An *http.Server, also inside [Listen], is drained as described at [App]. A
 // request is in flight until its handler returns, also when that has hijacked
 // the connection, as those of WebSockets do: end it when [App.Stopping] is

@@ -9,7 +9,7 @@ import (
 
 // signalNames are the names that signal(7) gives, without the real-time ones,
 // which have none.
-var signalNames = map[os.Signal]string{
+var signalNames = [...]string{
 	syscall.SIGABRT:   "SIGABRT",
 	syscall.SIGALRM:   "SIGALRM",
 	syscall.SIGBUS:    "SIGBUS",
@@ -57,8 +57,8 @@ var unfit = map[os.Signal]string{
 
 // signalName is sig's name in signal(7), such as SIGTERM.
 func signalName(sig os.Signal) string {
-	if name := signalNames[sig]; name != "" {
-		return name
+	if n, ok := sig.(syscall.Signal); ok && n >= 0 && int(n) < len(signalNames) && signalNames[n] != "" {
+		return signalNames[n]
 	}
 	return sig.String()
 }

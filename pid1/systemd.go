@@ -17,7 +17,7 @@ func (a *App) systemd(assignments ...string) {
 		return
 	}
 	for i, assignment := range assignments {
-		assignments[i] = strings.ReplaceAll(assignment, "\n", "; ") // an error may have several lines
+		assignments[i] = strings.Join(strings.Split(assignment, "\n"), "; ") // an error may have several lines
 	}
 	conn, err := net.Dial("unixgram", socket)
 	if err == nil {

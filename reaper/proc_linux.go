@@ -81,9 +81,7 @@ func (c *children) list() (pids []int) {
 // childrenOfOthers lists the children of the threads other than the leader. A
 // thread or a child that ends meanwhile may hide some.
 func childrenOfOthers() (pids []int) {
-	threads, _ := os.ReadDir("/proc/self/task")
-	for _, thread := range threads {
-		tid, _ := strconv.Atoi(thread.Name())
+	for _, tid := range numbers("/proc/self/task") {
 		if tid == os.Getpid() {
 			continue
 		}
@@ -132,9 +130,11 @@ func parseStat(pid int, stat []byte) (p processInfo, err error) {
 	if len(f) < 20 || len(f[0]) != 1 {
 		return p, errStat
 	}
-	number := func(field int) (n uint64) {
+	number := func(field int) uint64 {
 		n, e := strconv.ParseUint(string(f[field-3]), 10, 64)
-		err = errors.Join(err, e)
+		if e != nil {
+			err = errStat
+		}
 		return n
 	}
 	p = processInfo{
@@ -151,19 +151,25 @@ func parseStat(pid int, stat []byte) (p processInfo, err error) {
 // processes returns every process that /proc shows. Some may have ended
 // since, and some have started.
 func processes() (all []processInfo) {
-	dir, err := os.Open("/proc")
+	for _, pid := range numbers("/proc") {
+		if p, err := readProcess(pid); err == nil {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// numbers returns the entries of a directory that are numbers.
+func numbers(name string) (all []int) {
+	dir, err := os.Open(name)
 	if err != nil {
 		return nil
 	}
 	defer dir.Close()
-	names, _ := dir.Readdirnames(-1)
-	for _, name := range names {
-		pid, err := strconv.Atoi(name)
-		if err != nil {
-			continue
-		}
-		if p, err := readProcess(pid); err == nil {
-			all = append(all, p)
+	entries, _ := dir.Readdirnames(-1)
+	for _, entry := range entries {
+		if n, err := strconv.Atoi(entry); err == nil {
+			all = append(all, n)
 		}
 	}
 	return all

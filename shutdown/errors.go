@@ -18,7 +18,11 @@ type HookError struct {
 	Name  string // empty for the function in a Within
 	Err   error  // never nil
 	Panic any    // the value, if it panicked
-	Stack []byte // of the panic, or of the goroutines of a Stuck hook: those and no others
+
+	// Stack is that of the panic, or those of the goroutines of a Stuck hook:
+	// those and no others. (In a program that was built with
+	// -tags entrypoint_lean one whose starter has ended is missing.)
+	Stack []byte
 
 	state State
 	hook  bool // all of a hook, not a part

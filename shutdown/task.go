@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"runtime/pprof"
 	"strconv"
 	"sync"
 	"time"
@@ -29,11 +28,12 @@ type task struct {
 	settle time.Duration
 	done   chan struct{} // closed when the function has ended in time
 
-	mu       sync.Mutex // guards the rest
-	children int        // for their ids
-	closed   bool       // ended, or given up on: err and took are final
-	err      error
-	took     time.Duration
+	mu        sync.Mutex // guards the rest
+	children  int        // for their ids
+	goroutine string     // that runs it: known where there are no labels
+	closed    bool       // ended, or given up on: err and took are final
+	err       error
+	took      time.Duration
 }
 
 // entry is a line of the report in the making. What is inside Within shares it
@@ -86,10 +86,10 @@ func (t *task) start(parent context.Context, f func(context.Context) error) (sto
 	return cancel
 }
 
-// run calls f under a label by which its goroutines are found (see stacks).
+// run calls f so that its goroutines are found (see stacks).
 func (t *task) run(ctx context.Context, f func(context.Context) error) {
 	ctx = context.WithValue(ctx, taskKey{}, t)
-	pprof.Do(ctx, pprof.Labels(labelKey, t.id+" "+t.entry.title()), func(ctx context.Context) {
+	t.labelled(ctx, func(ctx context.Context) {
 		var err error
 		returned := false
 		defer func() {
@@ -155,7 +155,7 @@ func (t *task) finish(profile func() []byte) error {
 	t.mu.Unlock()
 	var stack []byte
 	if !closed {
-		stack = stacksOf(t.id, profile()) // takes a while: it may end meanwhile
+		stack = t.stacks(profile()) // takes a while: it may end meanwhile
 	}
 
 	t.mu.Lock()
