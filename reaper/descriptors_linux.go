@@ -61,18 +61,20 @@ func (d *descriptors) visit(f func(fd int)) error {
 		f(fd)
 	}
 
-	listed, learning := 0, dense == 0
+	// Not all of what is listed now need be next time, our own pidfds of a
+	// batch for instance.
+	listed, slack := 0, 0
+	if dense == 0 {
+		slack = 64
+	}
 	err := d.list(d.cookie, func(fd int, cookie int64) {
 		f(fd)
 		listed++
-		if learning && fd < 2*listed+64 {
+		if fd < dense+2*listed+slack {
 			d.dense, d.cookie = fd, cookie
 		}
 	})
 	d.visited = dense + listed
-	if listed > 64+dense/4 && !learning { // many more than there were
-		d.passes = relearn
-	}
 	return err
 }
 

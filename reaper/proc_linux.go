@@ -53,26 +53,34 @@ func openChildren(tid int) (*children, error) {
 func (c *children) close() { unix.Close(c.fd) }
 
 // list returns the PIDs of the children, zombies included, until it is called
-// again. A child may be missing when another one goes while the list is read.
-func (c *children) list() (pids []int) {
+// again. It ends with pid, if that is among them: the kernel makes no more of the
+// list than is read. A child may be missing when another one goes meanwhile.
+func (c *children) list(pid int) (pids []int) {
 	pids = c.pids[:0]
 	defer func() { c.pids = pids }()
-	pid := 0 // the kernel splits the text between reads anywhere
+	buf := c.buf
+	if pid != 0 {
+		buf = buf[:128]
+	}
+	number := 0 // the kernel splits the text between reads anywhere
 	for offset := int64(0); ; {
-		n, err := unix.Pread(c.fd, c.buf, offset)
+		n, err := unix.Pread(c.fd, buf, offset)
 		if n <= 0 || err != nil {
 			return pids
 		}
 		offset += int64(n)
-		for _, b := range c.buf[:n] {
+		for _, b := range buf[:n] {
 			if b >= '0' && b <= '9' {
-				pid = pid*10 + int(b-'0')
-			} else if pid != 0 {
-				pids = append(pids, pid)
-				pid = 0
+				number = number*10 + int(b-'0')
+			} else if number != 0 {
+				pids = append(pids, number)
+				if number == pid {
+					return pids
+				}
+				number = 0
 			}
 		}
-		if n < 2048 { // the kernel fills a page before it stops early
+		if n < min(len(buf), 2048) { // the kernel fills a page before it stops early
 			return pids
 		}
 	}
@@ -86,7 +94,7 @@ func childrenOfOthers() (pids []int) {
 			continue
 		}
 		if c, err := openChildren(tid); err == nil {
-			pids = append(pids, c.list()...)
+			pids = append(pids, c.list(0)...)
 			c.close()
 		}
 	}

@@ -18,6 +18,9 @@ const (
 	// caller that waits collects it in microseconds, a busy one in seconds.
 	patience = 30 * time.Second
 
+	// shortPass is how many descriptors a pass looks at in some 20 µs.
+	shortPass = 128
+
 	// wideEvery is the least time between looks at the threads that cannot
 	// have orphans. A program may have hundreds of them.
 	wideEvery = time.Second
@@ -167,14 +170,18 @@ func (s *sweeper) round(first int, all bool) (collected int, complete bool) {
 }
 
 // candidates returns the children that are dead, except those known to have
-// an owner. Mostly one is, the first that the kernel shows. So where a look at
-// each child takes longer than the two passes over the descriptors that others
-// would take for themselves, and unless all is set, it is the only candidate.
+// an owner. Mostly one is, the first that the kernel shows. So where a pass over
+// the descriptors takes no time, that is the only candidate, unless all is set or
+// it is not the leader's.
 func (s *sweeper) candidates(first int, all bool) (dead []zombie, complete bool) {
-	children := s.children()
-	complete = all || len(children) <= 2*s.descriptors.count()
+	until := 0
+	if !all && s.descriptors.count() <= shortPass {
+		until = first
+	}
+	children := s.children(until)
+	complete = !slices.Contains(children, zombie{until, -1, true})
 	if !complete {
-		children = slices.DeleteFunc(children, func(z zombie) bool { return z.pid != first })
+		children = children[len(children)-1:]
 	} else if others, due := s.othersChildren(); due {
 		children = append(children, others...)
 		s.forget(children)
@@ -193,10 +200,10 @@ func (s *sweeper) candidates(first int, all bool) (dead []zombie, complete bool)
 	return dead, complete
 }
 
-// children returns the children of the leader.
-func (s *sweeper) children() (children []zombie) {
+// children returns the children of the leader, up to the one with this PID.
+func (s *sweeper) children(until int) (children []zombie) {
 	if s.leader != nil {
-		pids := s.leader.list()
+		pids := s.leader.list(until)
 		children = make([]zombie, len(pids))
 		for i, pid := range pids {
 			children[i] = zombie{pid, -1, true}

@@ -198,7 +198,7 @@ func killChildren() (alive int) {
 		return 0
 	}
 	defer leader.close()
-	for _, pid := range leader.list() {
+	for _, pid := range leader.list(0) {
 		fd, err := unix.PidfdOpen(pid, 0)
 		if err != nil {
 			continue
