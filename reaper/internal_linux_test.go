@@ -1,9 +1,11 @@
 package reaper
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"testing"
 	"unsafe"
@@ -81,6 +83,39 @@ func TestParseStat(t *testing.T) {
 func FuzzParseStat(f *testing.F) {
 	f.Add([]byte("42 (cat) S 7 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 9 0 12345 0 0"))
 	f.Fuzz(func(t *testing.T, stat []byte) { parseStat(42, stat) })
+}
+
+// The list ends with the child that is looked for, however the reads cut it.
+func TestChildrenList(t *testing.T) {
+	runtime.LockOSThread() // whose children they are
+	defer runtime.UnlockOSThread()
+	c, err := openChildren(unix.Gettid())
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	var want []int
+	for range 30 { // two reads
+		cmd := exec.Command("/proc/self/exe", "-test.run=^$")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer cmd.Wait()
+		want = append(want, cmd.Process.Pid)
+	}
+	for _, none := range []int{0, 1} {
+		if got := c.list(none); !slices.Equal(got, want) {
+			t.Errorf("list(%d) = %d, want %d", none, got, want)
+		}
+	}
+	for i, pid := range want {
+		if got := c.list(pid); !slices.Equal(got, want[:i+1]) {
+			t.Errorf("list(%d) = %d, want %d", pid, got, want[:i+1])
+		}
+	}
 }
 
 // Descriptors come and go, in every order and with great gaps; each pass
