@@ -62,10 +62,14 @@ func newSweeper(r *Reaper, patience time.Duration) (*sweeper, error) {
 		return nil, fmt.Errorf("reaper: Run: %w", err)
 	}
 	s := &sweeper{r: r, patience: patience, held: map[int]int{}, seen: map[int]sighting{}}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	start := processorTime()
 	d, err := openDescriptors()
 	if err != nil {
 		return nil, err
 	}
+	s.pace.spend(time.Now(), processorTime()-start, d.count(), 0)
 	if s.descriptors = d; !d.osHasPidfds() {
 		s.descriptors = nil
 		d.close()

@@ -17,7 +17,8 @@ func (b *bench) load() (*report.Section, error) {
 	}
 	one := *b
 	one.rounds = min(b.rounds, 3)
-	r, err := one.collect(collectors, j)
+	order := append([]string{none}, collectors...)
+	r, err := one.collect(order, j)
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +28,7 @@ func (b *bench) load() (*report.Section, error) {
 			has a handful). Share: processor time of PID 1, of one core. Oldest: the age of the oldest zombie, looked
 			for every 100 ms. Left: zombies 5 s after the end. %d rounds.`, j.Orphans, j.Duration, j.Descriptors, one.rounds),
 		Head: []string{"collector", "share, %", "oldest zombie, ms", "left"},
-		Rows: r.Table(collectors, title, func(f map[string][]float64) []string {
+		Rows: r.Table(order, title, func(f map[string][]float64) []string {
 			return []string{report.Spread(f["share"]), report.Spread(f["oldest ms"]), report.Number(report.Sum(f["left"]))}
 		}),
 	}, nil
