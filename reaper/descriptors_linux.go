@@ -61,8 +61,8 @@ func (d *descriptors) visit(f func(fd int)) error {
 		f(fd)
 	}
 
-	// Not all of what is listed now need be next time, our own pidfds of a
-	// batch for instance.
+	// What is listed now is tried the next time, where it is dense: the pidfds
+	// of our own batch, for instance.
 	listed, slack := 0, 0
 	if dense == 0 {
 		slack = 64

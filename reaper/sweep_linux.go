@@ -183,12 +183,14 @@ func (s *sweeper) candidates(first int, all bool) (dead []zombie, complete bool)
 		until = first
 	}
 	children := s.children(until)
-	complete = !slices.Contains(children, zombie{until, -1, true})
-	if !complete {
-		children = children[len(children)-1:]
-	} else if others, due := s.othersChildren(); due {
-		children = append(children, others...)
-		s.forget(children)
+	if n := len(children); until != 0 && n > 0 && children[n-1].pid == until {
+		children = children[n-1:]
+	} else {
+		complete = true
+		if others, due := s.othersChildren(); due {
+			children = append(children, others...)
+			s.forget(children)
+		}
 	}
 	s.looked += len(children)
 	for _, z := range children {
