@@ -30,7 +30,7 @@ import (
 // is blocked again except SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGTERM, SIGSYS,
 // SIGCHLD, SIGURG, SIGPROF and those of program faults. A container runtime
 // starts programs with none of either. Where that is not enough, on amd64 and
-// arm64, build with -tags inheritedsignals -ldflags=-checklinkname=0: then all
+// arm64, build with -tags entrypoint_signals -ldflags=-checklinkname=0: then all
 // are as they were.
 //
 // Off Unix the Err is [errors.ErrUnsupported].

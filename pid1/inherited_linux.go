@@ -1,4 +1,4 @@
-//go:build inheritedsignals && (amd64 || arm64)
+//go:build entrypoint_signals && (amd64 || arm64)
 
 package pid1
 
@@ -11,10 +11,12 @@ import (
 // unblocks some. What there was it keeps in variables that the linker shows only
 // to those who ask for it:
 //
-//	go build -tags inheritedsignals -ldflags=-checklinkname=0
+//	go build -tags entrypoint_signals -ldflags=-checklinkname=0
 //
 // With that a process started by [Command] or [Exec] has all signals as this
 // process was started with, not just those that the runtime leaves alone.
+// What was ignored then is so here, too. With SIGSEGV that has a price: a nil
+// pointer ends the process without a panic.
 var (
 	//go:linkname fwdSig runtime.fwdSig
 	fwdSig [65]uintptr // the actions

@@ -1,4 +1,4 @@
-//go:build inheritedsignals
+//go:build entrypoint_signals
 
 package pid1_test
 

@@ -371,8 +371,9 @@ func (a *App) stop(s *stop, parts []*part) error {
 			p.release()
 		}
 	}
-	// What uses the hooks' subjects ends before every hook, also before those
-	// that are deferred meanwhile: the last of these runs first.
+	// What still uses the things that hooks close ends before every hook, also
+	// before those that are deferred meanwhile. The last of these steps runs
+	// first: the delay.
 	if running := s.hangupRunning(); running != nil {
 		a.Shutdown.DeferFirst("OnHangup", func(ctx context.Context) error {
 			select {

@@ -53,8 +53,8 @@ func openChildren(tid int) (*children, error) {
 func (c *children) close() { unix.Close(c.fd) }
 
 // list returns the PIDs of the children, zombies included, until it is called
-// again. It ends with pid, if that is among them: the kernel makes no more of the
-// list than is read. A child may be missing when another one goes meanwhile.
+// again. It ends with pid, if that is among them, and 0 never is: the kernel makes
+// no more of the list than is read. A child may be missing when another one goes meanwhile.
 func (c *children) list(pid int) (pids []int) {
 	pids = c.pids[:0]
 	defer func() { c.pids = pids }()

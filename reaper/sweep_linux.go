@@ -62,9 +62,9 @@ func newSweeper(r *Reaper, patience time.Duration) (*sweeper, error) {
 		return nil, fmt.Errorf("reaper: Run: %w", err)
 	}
 	s := &sweeper{r: r, patience: patience, held: map[int]int{}, seen: map[int]sighting{}}
-	runtime.LockOSThread()
+	runtime.LockOSThread() // processorTime is the thread's
 	defer runtime.UnlockOSThread()
-	start := processorTime()
+	start := processorTime() // the first list is a look at all of them, too
 	d, err := openDescriptors()
 	if err != nil {
 		return nil, err
@@ -206,7 +206,8 @@ func (s *sweeper) candidates(first int, all bool) (dead []zombie, complete bool)
 	return dead, complete
 }
 
-// children returns the children of the leader, up to the one with this PID.
+// children returns the children of the leader, up to the one with this PID if it
+// is among them. 0 is none.
 func (s *sweeper) children(until int) (children []zombie) {
 	if s.leader != nil {
 		pids := s.leader.list(until)
