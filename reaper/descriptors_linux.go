@@ -16,11 +16,15 @@ import (
 // entry for each. So the numbers below dense are tried without a list, open
 // or not, and only the rest is listed; dense is learned anew from time to
 // time. No open descriptor is left out, however high its number.
+//
+// The list from a number on begins at position number+2, behind "." and ".."
+// (fs/proc/fd.c). That is promised nowhere, so dense is learned only from a list
+// in which it holds for each.
 type descriptors struct {
-	dir    int   // /proc/self/fd, kept open
-	dense  int   // most numbers below are in use
-	cookie int64 // where the list has the first number that is not below dense
-	passes int   // since dense was learned
+	dir       int  // /proc/self/fd, kept open
+	dense     int  // most numbers below are in use
+	passes    int  // since dense was learned
+	unordered bool // a list had a number at another position: dense stays 0
 
 	visited int // by the last pass
 	buf     []byte
@@ -53,8 +57,8 @@ func (d *descriptors) count() int {
 // before the call until after it, and for some numbers that are not in use.
 // After an error some may not have been visited.
 func (d *descriptors) visit(f func(fd int)) error {
-	if d.passes++; d.passes > relearn {
-		d.dense, d.cookie, d.passes = 0, 0, 0
+	if d.passes++; d.passes > relearn || d.unordered {
+		d.dense, d.passes = 0, 0
 	}
 	dense := d.dense
 	for fd := range dense {
@@ -67,23 +71,24 @@ func (d *descriptors) visit(f func(fd int)) error {
 	if dense == 0 {
 		slack = 64
 	}
-	err := d.list(d.cookie, func(fd int, cookie int64) {
+	err := d.list(dense, func(fd int) {
 		f(fd)
 		listed++
 		if fd < dense+2*listed+slack {
-			d.dense, d.cookie = fd, cookie
+			d.dense = fd + 1
 		}
 	})
 	d.visited = dense + listed
 	return err
 }
 
-// list reads the directory from cookie on, and calls f with each number and
-// its cookie. That is the d_off of the entry before (getdents(2)). The d_off
-// of the last entry is none: it points behind numbers that are free now and
-// in use later.
-func (d *descriptors) list(cookie int64, f func(fd int, cookie int64)) error {
-	if _, err := unix.Seek(d.dir, cookie, unix.SEEK_SET); err != nil {
+// list reads the directory, and calls f with each number from first on.
+func (d *descriptors) list(first int, f func(fd int)) error {
+	position := int64(first) + 2
+	if first == 0 {
+		position = 0 // ".." tells the position of the first number
+	}
+	if _, err := unix.Seek(d.dir, position, unix.SEEK_SET); err != nil {
 		return err
 	}
 	for {
@@ -91,15 +96,18 @@ func (d *descriptors) list(cookie int64, f func(fd int, cookie int64)) error {
 		if n <= 0 || err != nil {
 			return err
 		}
-		// struct linux_dirent64: ino uint64, off int64, reclen uint16,
-		// type uint8, name up to a zero byte.
+		// struct linux_dirent64: ino uint64, off int64 (the position of the
+		// next entry), reclen uint16, type uint8, name up to a zero byte.
 		for e := d.buf[:n]; len(e) > 19; {
 			length := int(binary.NativeEndian.Uint16(e[16:]))
 			name, _, _ := bytes.Cut(e[19:length], []byte{0})
 			if fd, err := strconv.Atoi(string(name)); err == nil { // not "." or ".."
-				f(fd, cookie)
+				if first == 0 && position != int64(fd)+2 {
+					d.unordered = true
+				}
+				f(fd)
 			}
-			cookie = int64(binary.NativeEndian.Uint64(e[8:]))
+			position = int64(binary.NativeEndian.Uint64(e[8:]))
 			e = e[length:]
 		}
 	}

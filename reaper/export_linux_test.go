@@ -15,3 +15,10 @@ func (r *Reaper) RunPatiently(ctx context.Context, patience time.Duration) error
 func TerminatePatiently(ctx context.Context) error {
 	return terminatePatiently(ctx, 20*time.Second)
 }
+
+// Asleep reports whether a Reaper's thread waits in the kernel.
+func Asleep() bool {
+	process.Lock()
+	defer process.Unlock()
+	return process.sweeper != nil && process.sweeper.waiting.Load()
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"testing"
@@ -98,7 +99,7 @@ func TestChildrenList(t *testing.T) {
 	}
 	defer c.close()
 	var want []int
-	for range 30 { // two reads
+	for range 30 { // more than one read
 		cmd := exec.Command("/proc/self/exe", "-test.run=^$")
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -169,6 +170,40 @@ func TestVisit(t *testing.T) {
 	if d.dense == 0 {
 		t.Error("dense was never learned")
 	}
+}
+
+// Where a number's place in the list does not follow from it, as in this
+// directory of another file system, all are listed every time.
+func TestVisitUnordered(t *testing.T) {
+	name := t.TempDir()
+	want := []int{0, 3, 20, 4000}
+	for _, fd := range want {
+		if err := os.WriteFile(filepath.Join(name, fmt.Sprint(fd)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir, err := unix.Open(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &descriptors{dir: dir, buf: make([]byte, 16<<10)}
+	defer d.close()
+	for range 3 {
+		var seen []int
+		if err := d.visit(func(fd int) { seen = append(seen, fd) }); err != nil {
+			t.Fatal(err)
+		}
+		if slices.Sort(seen); !slices.Equal(seen, want) {
+			t.Errorf("visited %d, want %d", seen, want)
+		}
+	}
+}
+
+// Run ends also where no child can be made to end its sleep.
+func TestRouseInVain(t *testing.T) {
+	var s sweeper
+	s.waiting.Store(true) // for ever: no child that dies is seen
+	s.rouse(nil)
 }
 
 // A zombie whose facts are missing has to be old, and the same.

@@ -52,24 +52,25 @@ func openChildren(tid int) (*children, error) {
 
 func (c *children) close() { unix.Close(c.fd) }
 
-// list returns the PIDs of the children, zombies included, until it is called
-// again. It ends with pid, if that is among them, and 0 never is: the kernel makes
-// no more of the list than is read. A child may be missing when another one goes meanwhile.
+// list returns the PIDs of the children, zombies included; they are good until
+// it is called again. It ends with pid if that is among them, as 0 never is: the
+// kernel makes no more of the list than is read. A child may be missing when
+// another one goes meanwhile.
 func (c *children) list(pid int) (pids []int) {
 	pids = c.pids[:0]
 	defer func() { c.pids = pids }()
-	buf := c.buf
+	size := len(c.buf)
 	if pid != 0 {
-		buf = buf[:128]
+		size = 16 // a few; mostly there are no more
 	}
 	number := 0 // the kernel splits the text between reads anywhere
-	for offset := int64(0); ; {
-		n, err := unix.Pread(c.fd, buf, offset)
+	for offset := int64(0); ; size = min(8*size, len(c.buf)) {
+		n, err := unix.Pread(c.fd, c.buf[:size], offset)
 		if n <= 0 || err != nil {
 			return pids
 		}
 		offset += int64(n)
-		for _, b := range buf[:n] {
+		for _, b := range c.buf[:n] {
 			if b >= '0' && b <= '9' {
 				number = number*10 + int(b-'0')
 			} else if number != 0 {
@@ -80,7 +81,7 @@ func (c *children) list(pid int) (pids []int) {
 				number = 0
 			}
 		}
-		if n < min(len(buf), 2048) { // the kernel fills a page before it stops early
+		if n < min(size, 2048) { // the kernel fills a page before it stops early
 			return pids
 		}
 	}

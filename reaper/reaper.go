@@ -97,7 +97,8 @@ type Stats struct {
 }
 
 // Run collects orphans until ctx ends, then returns nil. Orphans that died
-// before are collected at once. It sleeps while no child dies: there is no
+// before are collected at once. It sleeps while no child dies, until a SIGCHLD
+// or, after an orphan, on a thread that the kernel wakes (waitid(2)): there is no
 // timer, except while a zombie is left to an owner that has not waited yet.
 // Such a zombie is looked at again after 10 ms, 20 ms and so on up to 10 s,
 // because its owner may let go of it without a sign.
@@ -108,7 +109,10 @@ type Stats struct {
 // gets about 2.5 seconds old at most. Below some hundred of them each orphan
 // is collected when it dies.
 //
-// When ctx ends, Run gives OnReap 100 ms to see the exits that are queued.
+// When ctx ends, Run gives OnReap 100 ms to see the exits that are queued. To
+// end a sleep in the kernel a child has to die, so Run makes one, whose execve
+// fails. Where it cannot (seccomp, a limit of processes) it returns all the same
+// after 100 ms, and the thread sleeps on until a child dies.
 //
 // Run returns an error at once when a Reaper is running in this process
 // already, when the process cannot be made a subreaper, when /proc is not

@@ -31,6 +31,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -79,7 +80,13 @@ func (r *Reaper) runPatiently(ctx context.Context, patience time.Duration) error
 	defer s.unregister()
 	r.logger().Debug("reaper: collecting orphans", "pid1", os.Getpid() == 1, "subreaper", isSubreaper(),
 		"pidfds", s.descriptors != nil, "children", s.leader != nil)
-	s.loop(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.loop(ctx)
+	}()
+	<-ctx.Done()
+	s.rouse(ended)
 	return nil
 }
 
@@ -113,13 +120,22 @@ func (s *sweeper) loop(ctx context.Context) {
 		case out.left:
 			again = time.After(min(backoff, max(out.ripe, minBackoff)))
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-child:
+		// After an orphan the next death is awaited in the kernel, which tells
+		// of it sooner. After a command it is by signal: that comes when the
+		// owner has collected the command, so that there is nothing to look at.
+		if out.collected > 0 && !out.left && s.awaitDeath(ctx) {
 			backoff = minBackoff
-		case <-again:
-			backoff = min(2*backoff, maxBackoff)
+		} else {
+			select {
+			case <-ctx.Done():
+			case <-child:
+				backoff = minBackoff
+			case <-again:
+				backoff = min(2*backoff, maxBackoff)
+			}
+		}
+		if ctx.Err() != nil {
+			return
 		}
 
 		// The rest is taken now and not after the sweep: mostly it is over
@@ -138,6 +154,42 @@ func (s *sweeper) loop(ctx context.Context) {
 			if rest > deaf {
 				signal.Notify(child, unix.SIGCHLD)
 			}
+		}
+	}
+}
+
+// awaitDeath blocks while all children live. It returns false at once where
+// there is none, and when ctx has ended. Only a signal tells then of a death.
+//
+// A signal takes three threads until a goroutine has it: the one that the kernel
+// interrupts, the one that os/signal receives on, and the one that runs the
+// receiver. This thread is woken by the kernel itself.
+func (s *sweeper) awaitDeath(ctx context.Context) bool {
+	s.waiting.Store(true)
+	defer s.waiting.Store(false)
+	if ctx.Err() != nil { // after waiting is set: rouse looks at it when ctx has ended
+		return false
+	}
+	return unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOWAIT, nil) == nil
+}
+
+// rouse waits until the loop has ended, and ends awaitDeath for it. No signal
+// does: the runtime's handlers have waitid restarted (SA_RESTART). So a child has
+// to die, and one that cannot be executed does. If syscall.ForkExec collects it
+// before the other thread has seen it, the next one will do.
+//
+// Where no child can be made, rouse gives up, and the thread sleeps on until the
+// next death. It ends then, and touches nothing. A sweep is never given up.
+func (s *sweeper) rouse(ended <-chan struct{}) {
+	for tries := 0; tries < 100; {
+		if s.waiting.Load() {
+			syscall.ForkExec("", nil, nil)
+			tries++
+		}
+		select {
+		case <-ended:
+			return
+		case <-time.After(time.Millisecond):
 		}
 	}
 }

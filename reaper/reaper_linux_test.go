@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"github.com/entrypoint-go/entrypoint/internal/nstest"
@@ -409,6 +410,11 @@ func init() {
 
 // What a process is that has no orphans to expect: quiet.
 func TestOrdinaryProcess(t *testing.T) {
+	// With the first pipe the runtime opens its poller's descriptors, for good.
+	if in, out, err := os.Pipe(); err == nil {
+		in.Close()
+		out.Close()
+	}
 	fdsBefore := countDescriptors(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	var r reaper.Reaper
@@ -430,6 +436,36 @@ func TestOrdinaryProcess(t *testing.T) {
 	}
 	if got := countDescriptors(t); got != fdsBefore {
 		t.Errorf("%d descriptors after, %d before", got, fdsBefore)
+	}
+}
+
+// Run ends, and its thread too, while it waits for the death of a child that
+// lives on. What it starts to that end is not to be seen.
+func TestEndAsleep(t *testing.T) { inBothModes(t, "end asleep") }
+
+func init() {
+	helpers["end asleep"] = func() int {
+		child := role("block")
+		child.Start()
+		defer child.Wait()
+		defer child.Process.Kill()
+		before := goleak.IgnoreCurrent()
+		for range 5 {
+			p := startProbe()
+			pid, end := orphan(3)
+			end()
+			p.check("exit", p.next(), reaper.Exit{PID: pid, Code: 3})
+			p.await("sleep", reaper.Asleep) // an orphan is what comes before
+			p.stop()
+			p.check("exits more", len(p.exits), 0)
+			if err := goleak.Find(before); err != nil {
+				p.check("leak", err, nil)
+			}
+			if p.failed {
+				return 1
+			}
+		}
+		return 0
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,6 +38,7 @@ type sweeper struct {
 	seen map[int]sighting // zombies that must be old before they are collected
 	wide time.Time        // when the children of all threads were looked at
 
+	waiting  atomic.Bool // in awaitDeath
 	pace     pace
 	looked   int // at how many descriptors and children, in this sweep
 	patience time.Duration
@@ -295,19 +297,20 @@ func (s *sweeper) findOwners(owner map[int]int, batch []zombie) error {
 	if s.descriptors == nil || len(batch) == 0 {
 		return nil
 	}
-	ours := make(map[int]int, len(batch)) // dead child → our own pidfd of it
+	dead := make(map[int]bool, len(batch))
+	ours := make(map[int]bool, len(batch))
 	for _, z := range batch {
-		ours[z.pid] = z.fd
+		dead[z.pid] = true
+		ours[z.fd] = true
 	}
 	s.r.count(func(st *Stats) { st.Passes++ })
 	defer func() { s.looked += s.descriptors.visited }()
 	return s.descriptors.visit(func(fd int) {
-		if ask(fd) != 0 {
+		if ask(fd) != 0 || ours[fd] {
 			return // no pidfd of a child: the common case
 		}
 		// A zombie keeps its number, so the number is enough to know it by.
-		pid := look(unix.P_PIDFD, fd)
-		if our, ok := ours[pid]; ok && fd != our {
+		if pid := look(unix.P_PIDFD, fd); dead[pid] {
 			owner[pid] = fd
 		}
 	})

@@ -15,9 +15,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/entrypoint-go/entrypoint/bench/internal/report"
 )
@@ -74,6 +77,10 @@ func (b *bench) measurements() report.Measurements {
 }
 
 func run(w io.Writer, o options) error {
+	// A container's PID 1 starts with descriptors 0, 1 and 2.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("descriptors that this program inherited: %w", err)
+	}
 	b := &bench{options: o}
 	if o.short {
 		b.rounds, b.file = 1, ""
