@@ -791,17 +791,19 @@ func TestUserStopsServer(t *testing.T) {
 func TestLastResponse(t *testing.T) {
 	var took []time.Duration
 	for range stops(t, 10) {
-		entered, finish := make(chan bool), make(chan bool)
-		s := serve(t, new(pid1.App), &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		entered, finish, hungUp := make(chan bool), make(chan bool), make(chan bool)
+		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			entered <- true
 			<-finish
 			io.WriteString(w, "hello")
-		})})
+		})}
+		srv.RegisterOnShutdown(func() { close(hungUp) })
+		s := serve(t, new(pid1.App), srv)
 		w := dial(t, s.addr)
 		w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 		<-entered
 		s.cancel(errStop)
-		time.Sleep(150 * time.Millisecond)
+		<-hungUp
 		close(finish)
 		w.response()
 		answered := time.Now()

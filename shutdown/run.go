@@ -91,11 +91,12 @@ func (r *run) hooks(ctx context.Context) {
 // budget is what the next hook gets now, when so many come after it.
 //
 // What the hooks may use ends at usable; what settling and late timers take
-// ends at stop. So a hook that overruns takes nothing from those after it.
+// ends at stop. So a hook that overruns takes nothing from those after it, nor
+// from one that it defers meanwhile: a share of the settling is kept for that.
 func (r *run) budget(after int) (budget, settle time.Duration, ok bool) {
 	now := time.Since(r.begin)
 	budget = max(r.reserve, r.usable-now-times(r.reserve, after))
-	settle = min(maxSettle, (r.settling-r.settled)/time.Duration(after+1))
+	settle = min(maxSettle, (r.settling-r.settled)/time.Duration(after+2))
 	return budget, settle, budget > 0 && budget <= r.stop-now-settle
 }
 

@@ -303,6 +303,27 @@ func TestBudget(t *testing.T) {
 	})
 }
 
+// A hook that the last one defers has time to settle, whatever that one took.
+func TestDeferWhileStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := quiet()
+		p.Grace, p.Reserve = time.Second, 5*time.Millisecond
+		hang := hanging(t)
+		p.Defer("last", func(ctx context.Context) error {
+			p.Defer("deferred meanwhile", func(ctx context.Context) error {
+				<-ctx.Done()
+				time.Sleep(time.Millisecond)
+				return ctx.Err()
+			})
+			return hang(ctx)
+		})
+		steps := p.Run(background).Steps
+		if got := []shutdown.State{steps[0].State, steps[1].State}; !slices.Equal(got, []shutdown.State{shutdown.Stuck, shutdown.Failed}) {
+			t.Errorf("states are %v", got)
+		}
+	})
+}
+
 // When more is reserved than there is, the first hooks get their share.
 func TestOversubscribed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
