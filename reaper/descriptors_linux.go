@@ -13,18 +13,15 @@ import (
 // descriptors visits the numbers of the open descriptors of this process.
 //
 // To list them costs more than to try them: the kernel makes a directory
-// entry for each. So the numbers below dense are tried without a list, open
-// or not, and only the rest is listed; dense is learned anew from time to
-// time. No open descriptor is left out, however high its number.
-//
-// The list from a number on begins at position number+2, behind "." and ".."
-// (fs/proc/fd.c). That is promised nowhere, so dense is learned only from a list
-// in which it holds for each.
+// entry for each, and an inode the first time. So the numbers below dense are
+// tried without a list, open or not, and only the rest is listed; dense is
+// learned anew from time to time. No open descriptor is left out, however high
+// its number.
 type descriptors struct {
-	dir       int  // /proc/self/fd, kept open
-	dense     int  // most numbers below are in use
-	passes    int  // since dense was learned
-	unordered bool // a list had a number at another position: dense stays 0
+	dir     int  // /proc/self/fd, kept open
+	ordered bool // the list from a number on begins at position number+2
+	dense   int  // most numbers below are in use
+	passes  int
 
 	visited int // by the last pass
 	buf     []byte
@@ -38,9 +35,14 @@ func openDescriptors() (*descriptors, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reaper: %w", &os.PathError{Op: "open", Path: "/proc/self/fd", Err: err})
 	}
+	return newDescriptors(dir), nil
+}
+
+func newDescriptors(dir int) *descriptors {
 	d := &descriptors{dir: dir, buf: make([]byte, 16<<10)}
+	d.ordered = d.inOrder()
 	_ = d.visit(func(int) {}) // to know how many there are; the passes tell of errors
-	return d, nil
+	return d
 }
 
 func (d *descriptors) close() { unix.Close(d.dir) }
@@ -57,9 +59,11 @@ func (d *descriptors) count() int {
 // before the call until after it, and for some numbers that are not in use.
 // After an error some may not have been visited.
 func (d *descriptors) visit(f func(fd int)) error {
-	if d.passes++; d.passes > relearn || d.unordered {
-		d.dense, d.passes = 0, 0
+	slack := 0
+	if d.passes%relearn == 0 {
+		d.dense, slack = d.size(), 64
 	}
+	d.passes++
 	dense := d.dense
 	for fd := range dense {
 		f(fd)
@@ -67,26 +71,49 @@ func (d *descriptors) visit(f func(fd int)) error {
 
 	// What is listed now is tried the next time, where it is dense: the pidfds
 	// of our own batch, for instance.
-	listed, slack := 0, 0
-	if dense == 0 {
-		slack = 64
-	}
-	err := d.list(dense, func(fd int) {
+	listed := 0
+	err := d.list(dense, func(fd int, _ int64) bool {
 		f(fd)
 		listed++
-		if fd < dense+2*listed+slack {
+		if d.ordered && fd < dense+2*listed+slack {
 			d.dense = fd + 1
 		}
+		return true
 	})
 	d.visited = dense + listed
 	return err
 }
 
-// list reads the directory, and calls f with each number from first on.
-func (d *descriptors) list(first int, f func(fd int)) error {
+// size is how many descriptors are open, since Linux 6.2; 0 before that, and
+// where the list has another order than theirs.
+func (d *descriptors) size() int {
+	var s unix.Stat_t
+	if !d.ordered || unix.Fstat(d.dir, &s) != nil {
+		return 0
+	}
+	return int(s.Size)
+}
+
+// inOrder reports whether the list has each number at position number+2, behind
+// "." and ".." (fs/proc/fd.c). That is promised nowhere; the first some hundred
+// of them show it.
+func (d *descriptors) inOrder() bool {
+	ordered, n := true, 0
+	err := d.list(0, func(fd int, position int64) bool {
+		ordered = ordered && position == int64(fd)+2
+		n++
+		return ordered && n < 100
+	})
+	return ordered && err == nil
+}
+
+// list reads the directory. It calls f with each number from first on, which must
+// be 0 where the list is not ordered, until f returns false. The position is that
+// of the entry, but for the first one's: that may be anywhere behind.
+func (d *descriptors) list(first int, f func(fd int, position int64) bool) error {
 	position := int64(first) + 2
 	if first == 0 {
-		position = 0 // ".." tells the position of the first number
+		position = 0 // all, and ".." tells the position of the first number
 	}
 	if _, err := unix.Seek(d.dir, position, unix.SEEK_SET); err != nil {
 		return err
@@ -101,11 +128,9 @@ func (d *descriptors) list(first int, f func(fd int)) error {
 		for e := d.buf[:n]; len(e) > 19; {
 			length := int(binary.NativeEndian.Uint16(e[16:]))
 			name, _, _ := bytes.Cut(e[19:length], []byte{0})
-			if fd, err := strconv.Atoi(string(name)); err == nil { // not "." or ".."
-				if first == 0 && position != int64(fd)+2 {
-					d.unordered = true
-				}
-				f(fd)
+			fd, err := strconv.Atoi(string(name))
+			if err == nil && !f(fd, position) { // not "." or ".."
+				return nil
 			}
 			position = int64(binary.NativeEndian.Uint64(e[8:]))
 			e = e[length:]

@@ -186,7 +186,7 @@ func TestVisitUnordered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &descriptors{dir: dir, buf: make([]byte, 16<<10)}
+	d := newDescriptors(dir)
 	defer d.close()
 	for range 3 {
 		var seen []int

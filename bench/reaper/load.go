@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,6 +37,10 @@ func (b *bench) load() (*report.Section, error) {
 
 func watchLoad(_ *subject, j job) (report.Figures, error) {
 	const batch = 10
+	older, err := adopted()
+	if err != nil {
+		return nil, err
+	}
 	before, err := processorTime(1)
 	if err != nil {
 		return nil, err
@@ -55,7 +60,7 @@ func watchLoad(_ *subject, j job) (report.Figures, error) {
 	first := map[int]time.Time{}
 	oldest := time.Duration(0)
 	for time.Since(began) < j.Duration {
-		pids, err := zombies()
+		pids, err := adopted() // dead, but for the moment in which they end
 		if err != nil {
 			return nil, err
 		}
@@ -64,7 +69,9 @@ func watchLoad(_ *subject, j job) (report.Figures, error) {
 			if _, ok := first[pid]; !ok {
 				first[pid] = now
 			}
-			oldest = max(oldest, now.Sub(first[pid]))
+			if !slices.Contains(older, pid) {
+				oldest = max(oldest, now.Sub(first[pid]))
+			}
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
