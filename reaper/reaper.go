@@ -106,7 +106,7 @@ type Stats struct {
 // Looking is bounded to 1 % of one processor over time where it takes long:
 // with thousands of descriptors or children it is done less often than
 // orphans die, and finds several at a time. With 15,000 descriptors a zombie
-// gets about 2.5 seconds old at most. Below some hundred of them each orphan
+// gets about 2.7 seconds old at most. Below some hundred of them each orphan
 // is collected when it dies.
 //
 // When ctx ends, Run gives OnReap 100 ms to see the exits that are queued. To

@@ -67,7 +67,7 @@ func zombies() ([]int, error) {
 
 // adopted lists the children of PID 1's first thread, where orphans come to. It
 // looks at no /proc/<pid>: what the kernel remembers of such a look is removed by
-// who collects the process, in his time.
+// whatever collects the process, in its processor time.
 func adopted() ([]int, error) {
 	list, err := os.ReadFile("/proc/1/task/1/children")
 	if err != nil {
