@@ -13,10 +13,10 @@ func TestDocker(t *testing.T) {
 	image := dockertest.Build(t, "examples/children/Dockerfile")
 	c := dockertest.Run(t, image, []string{
 		"--user", "65534:65534", "--read-only", "--cap-drop", "ALL",
-		"--security-opt", "no-new-privileges", "--publish", "127.0.0.1::8080",
+		"--security-opt", "no-new-privileges",
 	})
 	c.AwaitLog("INFO serving")
-	base := "http://" + c.Published("8080")
+	base := "http://" + c.Addr("8080")
 
 	hammer(t, base)
 	awaitNoZombies(t, base)

@@ -15,7 +15,7 @@ import (
 func TestImage(t *testing.T) {
 	image := dockertest.Build(t, "examples/entrypoint/Dockerfile")
 	flags := []string{
-		"--read-only", "--cap-drop", "ALL", "--tmpfs", "/run/app:uid=65534", "--publish", "127.0.0.1::8080",
+		"--read-only", "--cap-drop", "ALL", "--tmpfs", "/run/app:uid=65534",
 		"--env", "APP_DIR=/run/app", "--env", "DATABASE_URL=postgres://db", "--env", "LISTEN=:8080",
 	}
 	c := dockertest.Run(t, image, flags)

@@ -15,7 +15,7 @@ import (
 // The strictest of the usual settings for a container.
 var strict = []string{
 	"--user", "65534:65534", "--read-only", "--cap-drop", "ALL",
-	"--security-opt", "no-new-privileges", "--publish", "127.0.0.1::8080",
+	"--security-opt", "no-new-privileges",
 }
 
 // The image from the Dockerfile serves, and docker stop ends it as TestGracefulStop
@@ -32,10 +32,10 @@ func TestDocker(t *testing.T) {
 
 	t.Run("serves", func(t *testing.T) {
 		c := runServer(t, image)
-		if got, want := get(t, "http://"+c.Published("8080")+"/"), "hello from process 1\n"; got != want {
+		if got, want := get(t, "http://"+c.Addr("8080")+"/"), "hello from process 1\n"; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
-		if got, want := get(t, "http://"+c.Published("8080")+"/readyz"), "ready\n"; got != want {
+		if got, want := get(t, "http://"+c.Addr("8080")+"/readyz"), "ready\n"; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	})

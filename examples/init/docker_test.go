@@ -127,9 +127,9 @@ func TestDocker(t *testing.T) {
 
 	t.Run("node", func(t *testing.T) {
 		node := dockertest.Build(t, "examples/init/Dockerfile.node", "--build-arg", "INIT="+image, "--build-arg", "NODE="+nodeImage(t))
-		c := dockertest.Run(t, node, []string{"--read-only", "--cap-drop", "ALL", "--publish", "127.0.0.1::8080"})
+		c := dockertest.Run(t, node, []string{"--read-only", "--cap-drop", "ALL"})
 		c.AwaitLog("serving")
-		out, err := exec.Command("curl", "--silent", "--show-error", "--fail", "http://"+c.Published("8080")+"/").CombinedOutput()
+		out, err := exec.Command("curl", "--silent", "--show-error", "--fail", "http://"+c.Addr("8080")+"/").CombinedOutput()
 		if !regexp.MustCompile(`^hello from process (?:[2-9]|\d\d+), 0\n$`).Match(out) {
 			t.Errorf("got %q, %v, want a hello from a process that is not 1", out, err)
 		}

@@ -16,7 +16,7 @@ func TestImage(t *testing.T) {
 	volume := strings.ReplaceAll(image, ":", "-")
 	dockertest.Docker(t, "volume", "create", volume)
 	t.Cleanup(func() { dockertest.Docker(t, "volume", "rm", "--force", volume) })
-	flags := []string{"--read-only", "--cap-drop", "ALL", "--volume", volume + ":/data", "--publish", "127.0.0.1::8080"}
+	flags := []string{"--read-only", "--cap-drop", "ALL", "--volume", volume + ":/data"}
 
 	// Arguments of docker run replace CMD, and ENTRYPOINT stays.
 	job := dockertest.Run(t, image, flags, "migrate")

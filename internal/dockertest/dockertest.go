@@ -12,10 +12,13 @@ package dockertest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"net"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -107,22 +110,28 @@ func (c *Container) Inspect(format string) string {
 	return Docker(c.t, "inspect", "--format", format, c.ID)
 }
 
-// Published is the host's address of a port of the container, 8080 for
-// instance, that was published with --publish 127.0.0.1::8080.
-//
-// Docker's proxy listens there, accepts whether or not the container does, and
-// then hangs up. To see a connection refused, use Addr.
-func (c *Container) Published(port string) string {
-	c.t.Helper()
-	addr, _, _ := strings.Cut(Docker(c.t, "port", c.ID, port), "\n")
-	return addr
-}
-
 // Addr is the address of a port in the container's own network. Only a Linux
-// host reaches it.
+// host reaches it. A published port has Docker's proxy before it, which accepts
+// whether or not the container does, and then hangs up.
+//
+// Another container may have had the address a moment ago, and the host may
+// still look for that one's interface: "no route to host". So Addr returns when
+// the container answers, if only that nobody listens on port 1, or has ended.
 func (c *Container) Addr(port string) string {
 	c.t.Helper()
-	return c.Inspect("{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}") + ":" + port
+	ip := c.Inspect("{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		conn, err := net.DialTimeout("tcp", ip+":1", time.Second)
+		if err == nil {
+			conn.Close()
+		}
+		if err == nil || errors.Is(err, syscall.ECONNREFUSED) || !c.Running() {
+			return ip + ":" + port
+		}
+		if time.Now().After(deadline) {
+			c.t.Fatalf("container %.12s does not answer: %v", c.ID, err)
+		}
+	}
 }
 
 // Log is what the container has written to stdout and stderr so far.
