@@ -3,7 +3,6 @@ package reaper_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os/exec"
 	"runtime"
@@ -11,8 +10,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/entrypoint-go/entrypoint/reaper"
 )
@@ -24,7 +21,7 @@ import (
 func BenchmarkCommands(b *testing.B) {
 	for _, descriptors := range []int{100, 10_000} {
 		b.Run(fmt.Sprint(descriptors), func(b *testing.B) {
-			defer openMany(b, descriptors)()
+			reaper.OpenMany(b, descriptors)
 			turn := 40_000 / (100 + descriptors/25) // fork copies them, and exec closes them
 			var ratios []float64
 			for i := range b.N {
@@ -44,7 +41,7 @@ func BenchmarkCommands(b *testing.B) {
 // takes is how long n commands take, with a Reaper or without.
 func takes(b *testing.B, with bool, n int) time.Duration {
 	if with {
-		r := &reaper.Reaper{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
+		r := &reaper.Reaper{Logger: slog.New(slog.DiscardHandler)}
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error)
 		go func() { done <- r.Run(ctx) }()
@@ -71,20 +68,4 @@ func takes(b *testing.B, with bool, n int) time.Duration {
 	}
 	workers.Wait()
 	return time.Since(began)
-}
-
-func openMany(b *testing.B, n int) (closeAll func()) {
-	var open []int
-	for range n {
-		fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			b.Skip(err)
-		}
-		open = append(open, fd)
-	}
-	return func() {
-		for _, fd := range open {
-			unix.Close(fd)
-		}
-	}
 }

@@ -2,7 +2,10 @@ package reaper
 
 import (
 	"context"
+	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // RunPatiently is Run with another time in place of the 30 seconds.
@@ -21,4 +24,16 @@ func Asleep() bool {
 	process.Lock()
 	defer process.Unlock()
 	return process.sweeper != nil && process.sweeper.waiting.Load()
+}
+
+// OpenMany opens n sockets for the time of a benchmark. It is skipped where the
+// limit of descriptors is lower.
+func OpenMany(b *testing.B, n int) {
+	for range n {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			b.Skip(err)
+		}
+		b.Cleanup(func() { unix.Close(fd) })
+	}
 }

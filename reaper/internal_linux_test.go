@@ -229,19 +229,7 @@ func TestRipe(t *testing.T) {
 func BenchmarkPass(b *testing.B) {
 	for _, n := range []int{10, 100, 1000, 10000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			var open []int
-			for range n {
-				fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-				if err != nil {
-					b.Skip(err)
-				}
-				open = append(open, fd)
-			}
-			defer func() {
-				for _, fd := range open {
-					unix.Close(fd)
-				}
-			}()
+			OpenMany(b, n)
 			d, err := openDescriptors()
 			if err != nil {
 				b.Fatal(err)

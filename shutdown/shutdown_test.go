@@ -312,7 +312,7 @@ func TestDeferWhileStuck(t *testing.T) {
 		p.Defer("last", func(ctx context.Context) error {
 			p.Defer("deferred meanwhile", func(ctx context.Context) error {
 				<-ctx.Done()
-				time.Sleep(time.Millisecond)
+				sleep(background, time.Millisecond) // of fake time, to settle
 				return ctx.Err()
 			})
 			return hang(ctx)
