@@ -307,14 +307,14 @@ func (a *App) check(s *stop, step preflight) error {
 		return a.checked(s, step, err)
 	case <-s.begun:
 	}
-	a.Shutdown.DeferFirst("before "+step.name, func(ctx context.Context) error {
+	s.checking = &shutdown.Hook{Name: "before " + step.name, Func: func(ctx context.Context) error {
 		select {
 		case err := <-done:
 			return a.checked(s, step, err)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-	})
+	}}
 	return nil
 }
 
@@ -371,32 +371,11 @@ func (a *App) stop(s *stop, parts []*part) error {
 			p.release()
 		}
 	}
-	// What still uses the things that hooks close ends before every hook, also
-	// before those that are deferred meanwhile. The last of these steps runs
-	// first: the delay.
-	if running := s.hangupRunning(); running != nil {
-		a.Shutdown.DeferFirst("OnHangup", func(ctx context.Context) error {
-			select {
-			case <-running:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		})
-	}
-	if s.serving {
-		servers := stopStep(parts)
-		a.Shutdown.DeferFirst(servers.name, servers.f)
-	}
-	if s.delay() != nil {
-		delay := func(ctx context.Context) error { a.waitDelay(ctx, s, parts); return nil }
-		a.Shutdown.DeferFirst("delay", shutdown.Patient(shutdown.Within(s.wait+delaySlack, delay)))
-	}
 	if IsInit() {
 		a.Shutdown.DeferLast("processes", terminate)
 	}
 
-	report := a.Shutdown.Run(withStop(s.forced, s))
+	report := a.Shutdown.Run(withStop(s.forced, s), a.firstSteps(s, parts)...)
 	report.Cause = cause
 	if report.Forced && s.serving {
 		for _, p := range parts {
@@ -405,6 +384,32 @@ func (a *App) stop(s *stop, parts []*part) error {
 	}
 	a.report(report)
 	return a.result(s, report)
+}
+
+// firstSteps are those that end what still uses the things that hooks close.
+func (a *App) firstSteps(s *stop, parts []*part) []shutdown.Hook {
+	var steps []shutdown.Hook
+	if s.delay() != nil {
+		delay := func(ctx context.Context) error { a.waitDelay(ctx, s, parts); return nil }
+		steps = append(steps, shutdown.Hook{Name: "delay", Func: delay, Timeout: s.wait + delaySlack})
+	}
+	if s.serving {
+		steps = append(steps, stopStep(parts))
+	}
+	if s.checking != nil {
+		steps = append(steps, *s.checking)
+	}
+	if running := s.hangupRunning(); running != nil {
+		steps = append(steps, shutdown.Hook{Name: "OnHangup", Func: func(ctx context.Context) error {
+			select {
+			case <-running:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}})
+	}
+	return steps
 }
 
 // terminate is the last step as PID 1. What ignores SIGTERM gets SIGKILL a moment
@@ -423,15 +428,15 @@ func terminate(ctx context.Context) error {
 const reaperGivesUp = 500 * time.Millisecond
 
 // stopStep is the step that stops all servers at once.
-func stopStep(parts []*part) preflight {
-	if len(parts) == 1 {
-		return preflight{parts[0].name, parts[0].stop}
-	}
-	stops := make([]func(context.Context) error, len(parts))
+func stopStep(parts []*part) shutdown.Hook {
+	stops := make([]shutdown.Hook, len(parts))
 	for i, p := range parts {
-		stops[i] = shutdown.Named(p.name, p.stop)
+		stops[i] = shutdown.Hook{Name: p.name, Func: p.stop}
 	}
-	return preflight{"servers", shutdown.Parallel(stops...)}
+	if len(stops) == 1 {
+		return stops[0]
+	}
+	return shutdown.Hook{Name: "servers", Func: shutdown.Parallel(stops...)}
 }
 
 // report tells of the stop.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/entrypoint-go/entrypoint/internal/term"
+	"github.com/entrypoint-go/entrypoint/shutdown"
 )
 
 // A stop is the one stop of an App: how it began and how it is hurried.
@@ -23,6 +24,9 @@ type stop struct {
 	// start ends at begin: what has not been served by then never is.
 	start       context.Context
 	cancelStart context.CancelCauseFunc
+
+	// checking waits for a Before step that still runs when the stop begins.
+	checking *shutdown.Hook
 
 	// forced ends when the stop is cut short. The pipeline runs under it.
 	forced context.Context

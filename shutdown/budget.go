@@ -25,10 +25,9 @@ const (
 //	0            usable       stop    grace
 //	├─ hooks ──────┼─ settling ─┼───────┤
 //
-// Hooks get what is usable. Those that overrun need a moment each to settle,
-// stacks take a while, and timers are late: that is taken from the margin, so
-// that it costs the hooks after them nothing. The last fiftieth of the grace is the
-// caller's, to report and to exit.
+// Hooks get what is usable. What a hook takes to settle when its budget is over,
+// the search for stacks, and late timers come out of the margin: they cost the
+// hooks after it nothing. The last fiftieth is for the caller to report and exit.
 type limits struct {
 	grace, usable, stop time.Duration
 	settling            time.Duration // for all hooks together; the rest up to stop is for the machine
@@ -48,8 +47,8 @@ func newLimits(grace, reserve time.Duration) limits {
 	}
 }
 
-// limits follows the configuration. What is wrong with it is replaced by the
-// default, and is in the error.
+// limits follows the configuration. The error says what is invalid in it; the
+// limits then have the default.
 func (p *Pipeline) limits() (limits, error) {
 	grace, graceErr := p.grace()
 	l := newLimits(grace, p.Reserve)
@@ -113,13 +112,13 @@ type Plan struct {
 	Hooks   int
 }
 
-// Plan checks the configuration before anything starts. The hooks are those
-// deferred so far and so many extra; delay comes before them.
+// Plan checks the configuration before anything starts, for the hooks added so far
+// and so many extra ones, after a delay.
 //
-// The error tells which field or variable has which invalid value, or that the
-// delay and a Reserve for every hook do not fit in the usable time, as a sum.
-// The Plan is what Run would do all the same, with defaults in place of what is
-// invalid. A negative delay or extra is zero.
+// The error says which field or variable is invalid, or shows the sum when the
+// delay and a Reserve for every hook do not fit in the usable time. The Plan is
+// what Run would do even so, with defaults for what is invalid. A negative delay or
+// extra counts as zero.
 func (p *Pipeline) Plan(delay time.Duration, extra int) (Plan, error) {
 	l, err := p.limits()
 	p.mu.Lock()
@@ -198,4 +197,13 @@ func short(d time.Duration) string {
 		s = strings.TrimSuffix(s, "0m")
 	}
 	return s
+}
+
+// rounded is d with three digits, for a log.
+func rounded(d time.Duration) time.Duration {
+	unit := time.Duration(1)
+	for d/unit >= 1000 {
+		unit *= 10
+	}
+	return d.Round(unit)
 }

@@ -13,25 +13,18 @@ import (
 	"github.com/entrypoint-go/entrypoint/shutdown"
 )
 
-type server struct{}
-
-func (server) Close(context.Context) error { return nil }
-
-type cache[T any] struct{}
-
-func (*cache[T]) Flush(context.Context) error { return nil }
-
 func TestParallel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refused := errors.New("refused")
 		p := quiet()
 		p.Defer("stores", shutdown.Parallel(
-			lasting(time.Second),
-			shutdown.Named("db", func(context.Context) error { time.Sleep(time.Second); return refused }),
-			shutdown.Named("cache", func(context.Context) error { panic("broken") }),
-			func(context.Context) error { runtime.Goexit(); return nil },
-			shutdown.Parallel(nothing, shutdown.Named("inner", obey)),
-			shutdown.Within(2*time.Second, shutdown.Named("outer", shutdown.Named("not this", obey))),
+			shutdown.Hook{Func: lasting(time.Second)},
+			shutdown.Hook{Name: "db", Func: func(context.Context) error { time.Sleep(time.Second); return refused }},
+			shutdown.Hook{Name: "cache", Func: func(context.Context) error { panic("broken") }},
+			shutdown.Hook{Func: func(context.Context) error { runtime.Goexit(); return nil }},
+			shutdown.Hook{Func: shutdown.Within(time.Hour, shutdown.Parallel(
+				shutdown.Hook{Name: "nothing", Func: nothing}, shutdown.Hook{Name: "inner", Func: obey}))},
+			shutdown.Hook{Name: "short", Func: obey, Timeout: 2 * time.Second},
 		))
 		s := p.Run(background).Steps[0]
 
@@ -53,7 +46,7 @@ func TestParallel(t *testing.T) {
 			"5: failed, 9.5s of 9.5s",
 			"  nothing: ok, 0s of 9.5s",
 			"  inner: failed, 9.5s of 9.5s",
-			"outer: failed, 2s of 2s",
+			"short: failed, 2s of 2s",
 		}
 		if got, want := strings.Join(got, "\n"), strings.Join(want, "\n"); got != want {
 			t.Errorf("members are\n%s\nwant\n%s", got, want)
@@ -62,7 +55,7 @@ func TestParallel(t *testing.T) {
 cache: panic: broken
 4: ended by runtime.Goexit, without returning
 5: inner: context deadline exceeded
-outer: context deadline exceeded`
+short: context deadline exceeded`
 		if s.Err.Error() != text {
 			t.Errorf("error is\n%v\nwant\n%s", s.Err, text)
 		}
@@ -79,14 +72,15 @@ func TestParallelStuck(t *testing.T) {
 		defer close(release)
 		p := quiet()
 		p.Defer("both", shutdown.Parallel(
-			shutdown.Named("one", func(context.Context) error { hangOne(release); return nil }),
-			shutdown.Named("two", func(context.Context) error { hangTwo(release); return nil }),
-			shutdown.Named("three", func(context.Context) error { return errors.New("refused") }),
+			shutdown.Hook{Name: "one", Func: func(context.Context) error { hangOne(release); return nil }},
+			shutdown.Hook{Name: "two", Func: func(context.Context) error { hangTwo(release); return nil }, Timeout: time.Second},
+			shutdown.Hook{Name: "three", Func: func(context.Context) error { return errors.New("refused") }},
 		))
 		s := p.Run(background).Steps[0]
 
-		const ignored = "ignored the end of its context: still running after 9.5s of 9.5s, left behind"
-		text := `shutdown: hook "both": ` + ignored + "\none: " + ignored + "\ntwo: " + ignored + "\nthree: refused"
+		const ignored = "ignored the end of its context: still running after "
+		text := `shutdown: hook "both": one: ` + ignored + "9.5s of 9.5s, left behind\n" +
+			"two: " + ignored + "1s of 1s, left behind\nthree: refused"
 		if s.State != shutdown.Stuck || s.Err.Error() != text {
 			t.Errorf("%v: %v\nwant %s", s, s.Err, text)
 		}
@@ -95,38 +89,28 @@ func TestParallelStuck(t *testing.T) {
 			if !errors.As(s.Members[i].Err, &e) || e.Name != s.Members[i].Name {
 				t.Fatalf("member %d: %v", i, s.Members[i])
 			}
-			if stack := string(e.Stack); !inStack(want, stack) || strings.Count(stack, "goroutine") != 1 {
+			if stack := string(e.Stack); countIn(want, stack) != 1 || strings.Count(stack, "goroutine ") != 1 {
 				t.Errorf("the stack of member %d is\n%s", i, e.Stack)
 			}
 		}
 	})
 }
 
-func TestParallelNames(t *testing.T) {
-	var s server
-	var c cache[int]
-	p := quiet()
-	p.Defer("all", shutdown.Parallel(nothing, s.Close, (&s).Close, c.Flush, lasting(0), shutdown.Within(time.Minute, nothing)))
-	got := names(p.Run(background).Steps[0].Members)
-	if want := "nothing server.Close server.Close cache[...].Flush 5 nothing"; got != want {
-		t.Errorf("names are %q, want %q", got, want)
-	}
-}
-
-// A name counts only for all of a member.
-func TestParallelNamesInside(t *testing.T) {
-	p := quiet()
-	p.Defer("all", shutdown.Parallel(
-		func(ctx context.Context) error { return shutdown.Named("ignored", nothing)(ctx) },
-		func(ctx context.Context) error {
-			return shutdown.Within(time.Second, shutdown.Named("ignored", nothing))(ctx)
-		},
-		shutdown.Patient(shutdown.Within(0, shutdown.Named("counts", nothing))),
-	))
-	got := names(p.Run(background).Steps[0].Members)
-	if want := "1 2 counts"; got != want {
-		t.Errorf("names are %q, want %q", got, want)
-	}
+// What is around a Parallel may hang itself.
+func TestParallelInsideStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := quiet()
+		hang := hanging(t)
+		p.Defer("hook", func(ctx context.Context) error {
+			shutdown.Parallel(shutdown.Hook{Name: "fails", Func: func(context.Context) error { return errors.New("refused") }})(ctx)
+			return hang(ctx)
+		})
+		s := p.Run(background).Steps[0]
+		text := `shutdown: hook "hook": ignored the end of its context: still running after 9.5s of 9.5s, left behind` + "\nfails: refused"
+		if s.State != shutdown.Stuck || s.Err.Error() != text || len(s.Members) != 1 {
+			t.Errorf("%v: %v\nwant %s", s, s.Err, text)
+		}
+	})
 }
 
 func TestParallelOfNothing(t *testing.T) {
@@ -160,11 +144,11 @@ func TestOutsidePipeline(t *testing.T) {
 		if !errors.As(err, &e) || e.Panic != "broken" {
 			t.Errorf("panic: %#v", err)
 		}
-		err = shutdown.Parallel(shutdown.Named("a", shutdown.Within(time.Second, hanging(t))))(background)
+		err = shutdown.Parallel(shutdown.Hook{Name: "a", Func: hanging(t), Timeout: time.Second})(background)
 		if !errors.As(err, &e) || e.Name != "a" || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("member: %v", err)
 		}
-		err = shutdown.Parallel(shutdown.Named("a", obey), shutdown.Patient(nothing))(deadline(t, time.Second))
+		err = shutdown.Parallel(shutdown.Hook{Name: "a", Func: obey}, shutdown.Hook{Func: nothing})(deadline(t, time.Second))
 		if err == nil || err.Error() != "a: context deadline exceeded" {
 			t.Errorf("parallel: %v", err)
 		}
@@ -184,7 +168,7 @@ func TestWithinInsideHook(t *testing.T) {
 		p.Defer("hook", func(ctx context.Context) error {
 			var errs []error
 			for range 2 {
-				errs = append(errs, shutdown.Within(time.Second, shutdown.Named("ignored", hanging(t)))(ctx))
+				errs = append(errs, shutdown.Within(time.Second, hanging(t))(ctx))
 			}
 			if errors.Join(errs...) == nil {
 				t.Error("no error")

@@ -7,34 +7,36 @@ import (
 	"time"
 )
 
-// HookError is a hook, or a member of [Parallel], that did not end cleanly.
+// HookError is the error of a hook, or of a member of [Parallel], that did not
+// end cleanly.
 //
-// It satisfies errors.Is and errors.As for the error that the hook returned;
-// for the value of a panic, when that is an error; for
-// [context.DeadlineExceeded], when the hook was Stuck or no time was left for
-// it; and for the cause of the context given to Run, when the hook was Skipped
-// because the shutdown was forced.
+// errors.Is and errors.As find the error that the hook returned, and the value of
+// a panic when that is an error. errors.Is also finds [context.DeadlineExceeded]
+// when the hook was Stuck or no time was left for it, and the cause of the
+// context given to Run when that made the hook Skipped.
 type HookError struct {
 	Name  string // empty for the function in a Within
 	Err   error  // never nil
 	Panic any    // the value, if it panicked
 
-	// Stack is that of the panic, or those of the goroutines of a Stuck hook:
-	// those and no others. (In a program that was built with
-	// -tags entrypoint_lean one whose starter has ended is missing.)
+	// Stack is the stack of the panic, or the stacks of a Stuck hook's
+	// goroutines: the first one and those that descend from it, unless their
+	// parents have ended. Programs built with Go 1.26 or later and run with
+	// GODEBUG=tracebacklabels=1 see those, too. With very many goroutines in the
+	// process it only says so: listing them would stop all of them for too long.
 	Stack []byte
 
 	state State
-	hook  bool // all of a hook, not a part
+	text  string // of Error, if it is known
 }
 
-// Error leaves the call of Err's method to fmt, which survives a nil pointer.
+// Error is Err's text after the hook's name.
 func (e *HookError) Error() string {
 	switch {
-	case e.hook:
-		return fmt.Sprintf("shutdown: hook %q: %v", e.Name, e.Err)
+	case e.text != "":
+		return e.text
 	case e.Name != "":
-		return fmt.Sprintf("%s: %v", e.Name, e.Err)
+		return fmt.Sprintf("%s: %v", e.Name, e.Err) // fmt survives nil pointers
 	default:
 		return fmt.Sprint(e.Err)
 	}
@@ -43,24 +45,21 @@ func (e *HookError) Error() string {
 // Unwrap returns Err.
 func (e *HookError) Unwrap() error { return e.Err }
 
-// newHookError is err under a name. It is as bad as the worst of its parts.
-func newHookError(name string, err error) *HookError {
-	if e, ok := err.(*HookError); ok && e != nil && e.Name == "" && e.state != OK {
-		named := *e
-		named.Name = name
-		return &named
-	}
+// newHookError is err under a name, as bad as the worst error in it. It calls
+// methods of err.
+func newHookError(name, text string, err error) *HookError {
 	e := &HookError{Name: name, Err: err, state: Failed}
 	if part := worst(err); part != nil {
 		e.state, e.Panic, e.Stack = part.state, part.Panic, part.Stack
 	}
+	e.text = fmt.Sprintf("%s%v", text, err)
 	return e
 }
 
 // worst finds the HookError of what is Stuck or, if nothing is, of what panicked
 // in a tree of errors. It is nil if there is neither.
 func worst(err error) (found *HookError) {
-	defer func() { _ = recover() }() // a nil pointer of some type, with an Unwrap that does not expect that
+	defer func() { _ = recover() }() // an Unwrap that does not expect a nil pointer
 
 	consider := func(e *HookError) {
 		if e != nil && (e.state == Panicked || e.state == Stuck) && (found == nil || e.state > found.state) {
@@ -84,23 +83,29 @@ func worst(err error) (found *HookError) {
 // errGoexit is the error of a function that called runtime.Goexit.
 var errGoexit = errors.New("ended by runtime.Goexit, without returning")
 
-// panicError keeps an error that somebody panicked with in the tree.
-func panicError(v any) error {
+// newPanicError is the error of a function that panicked with v.
+func newPanicError(v any) *HookError {
+	e := &HookError{Panic: v, Stack: panicStack(), state: Panicked}
 	if err, ok := v.(error); ok {
-		return fmt.Errorf("panic: %w", err)
+		e.Err = fmt.Errorf("panic: %w", err) // keeps err in the tree
+	} else {
+		e.Err = fmt.Errorf("panic: %v", v)
 	}
-	return fmt.Errorf("panic: %v", v)
+	return e
 }
 
 // The errors below are context.DeadlineExceeded to errors.Is.
 
 // budgetError is the cause of a context whose budget is used up.
 type budgetError struct {
-	name   string
+	name   string // empty for Within
 	budget time.Duration
 }
 
 func (e *budgetError) Error() string {
+	if e.name == "" {
+		return fmt.Sprintf("shutdown: the limit of %s has passed", short(e.budget))
+	}
 	return fmt.Sprintf("shutdown: the budget of %q, %s, is used up", e.name, short(e.budget))
 }
 

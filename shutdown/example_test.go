@@ -66,8 +66,8 @@ func printBudget(ctx context.Context, name string) error {
 func ExampleParallel() {
 	stop := shutdown.Pipeline{Logger: slog.New(slog.DiscardHandler)}
 	stop.Defer("stores", shutdown.Parallel(
-		shutdown.Named("database", func(context.Context) error { return db.Close() }),
-		shutdown.Named("telemetry", shutdown.Within(2*time.Second, telemetry.Flush)),
+		shutdown.Hook{Name: "database", Func: func(context.Context) error { return db.Close() }},
+		shutdown.Hook{Name: "telemetry", Func: telemetry.Flush, Timeout: 2 * time.Second},
 	))
 
 	report := stop.Run(context.Background())

@@ -77,6 +77,7 @@ type world struct {
 	dynamic bool          // hooks are deferred while Run runs
 	running bool          // Run has been called
 	helpers sync.WaitGroup
+	first   []shutdown.Hook
 	report  *shutdown.Report
 	before  int // goroutines
 
@@ -94,7 +95,7 @@ type probe struct {
 	runs     int
 	started  time.Duration
 	had      time.Duration // of its context, at the start
-	within   time.Duration // what Within leaves it; 0: all
+	timeout  time.Duration // Hook.Timeout
 	dead     bool          // its context had ended at the start
 	obedient bool          // none of its functions ignores its context
 	live     int           // goroutines in its functions, now
@@ -123,7 +124,13 @@ func newWorld(t *testing.T, seed uint64) *world {
 		w.reserve = w.p.Reserve
 	}
 	for range w.rand.IntN(8) {
-		w.push(2)
+		w.plan(2)()
+	}
+	for i := range w.rand.IntN(3) {
+		h, f := w.probe(2)
+		w.enter(h, 1)
+		h.key = 1<<20 - i
+		w.first = append(w.first, shutdown.Hook{Name: h.name, Func: f, Timeout: h.timeout})
 	}
 	return w
 }
@@ -147,40 +154,39 @@ func (w *world) moment() time.Duration {
 	}
 }
 
-// push defers a random hook, now.
-func (w *world) push(depth int) { w.plan(depth)() }
-
-// plan makes a random hook and returns what defers it.
+// plan makes a random hook and returns what adds it.
 func (w *world) plan(depth int) func() {
+	h, f := w.probe(depth)
+	last := h.timeout == 0 && w.one(6)
+	return func() {
+		if last {
+			w.enter(h, -1)
+			w.p.DeferLast(h.name, f)
+			return
+		}
+		w.enter(h, 1)
+		w.p.Add(shutdown.Hook{Name: h.name, Func: f, Timeout: h.timeout})
+	}
+}
+
+// probe makes a random hook.
+func (w *world) probe(depth int) (*probe, function) {
 	h := &probe{obedient: true}
 	f := w.random(h, depth)
 	if w.one(4) {
-		h.within = 1 + w.moment()
-		f = shutdown.Within(h.within, f)
+		h.timeout = 1 + w.moment()
 	}
-	first, last := w.one(6), w.one(6)
-	return func() {
-		w.mu.Lock()
-		h.name = strconv.Itoa(len(w.hooks))
-		h.key = len(w.hooks) + 1
-		switch {
-		case first:
-			h.key += 1 << 20
-		case last:
-			h.key = -h.key
-		}
-		h.deferred, h.dynamic = time.Since(w.begin), w.running
-		w.hooks = append(w.hooks, h)
-		w.mu.Unlock()
-		switch {
-		case first:
-			w.p.DeferFirst(h.name, f)
-		case last:
-			w.p.DeferLast(h.name, f)
-		default:
-			w.p.Defer(h.name, f)
-		}
-	}
+	return h, f
+}
+
+// enter notes that a hook is added now. Its key is its place, if order is 1.
+func (w *world) enter(h *probe, order int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h.name = strconv.Itoa(len(w.hooks))
+	h.key = (len(w.hooks) + 1) * order
+	h.deferred, h.dynamic = time.Since(w.begin), w.running
+	w.hooks = append(w.hooks, h)
 }
 
 // random is the function of a hook: a random mix of behaviours.
@@ -259,11 +265,15 @@ func (w *world) behaviour(h *probe, depth int) function {
 	case 10:
 		return shutdown.Within(d, w.behaviour(h, depth-1))
 	default:
-		var fs []function
+		var members []shutdown.Hook
 		for range w.rand.IntN(4) {
-			fs = append(fs, shutdown.Named("member", w.behaviour(h, depth-1)))
+			m := shutdown.Hook{Name: "member", Func: w.behaviour(h, depth-1)}
+			if w.one(4) {
+				m.Timeout = 1 + w.moment()
+			}
+			members = append(members, m)
 		}
-		return shutdown.Parallel(fs...)
+		return shutdown.Parallel(members...)
 	}
 }
 
@@ -321,7 +331,7 @@ func (w *world) play() {
 		})
 	}
 
-	w.report = w.p.Run(ctx)
+	w.report = w.p.Run(ctx, w.first...)
 	if took := time.Since(w.begin); took != w.report.Took {
 		w.Errorf("Run took %v, report says %v", took, w.report.Took)
 	}
@@ -394,7 +404,7 @@ func (w *world) check() {
 			stuck = stuck || s.State == shutdown.Stuck
 		case h.deferred < r.Took:
 			w.Errorf("hook %s, deferred at %v, is not in the report", h.name, h.deferred)
-		case h.runs != 1 || h.dead || h.had < least(w.reserve, h.within):
+		case h.runs != 1 || h.dead || h.had < least(w.reserve, h.timeout):
 			w.Errorf("hook %s, deferred after the end, ran %d times, had %v, context dead: %v", h.name, h.runs, h.had, h.dead)
 		case h.live > 0:
 			stuck = true
@@ -462,7 +472,7 @@ func (w *world) checkStep(h *probe, s shutdown.Step) {
 	}
 
 	// It had its Reserve, and a live context that does not outlive the grace.
-	least := least(w.reserve, h.within)
+	least := least(w.reserve, h.timeout)
 	dead := h.dead && h.started != w.forced // forced at this very moment: it may see that at once
 	if dead || h.had < least || s.Budget < least {
 		fail("had %v (budget %v) of at least %v, context dead: %v", h.had, s.Budget, least, dead)
@@ -503,9 +513,9 @@ func (w *world) checkStep(h *probe, s shutdown.Step) {
 	}
 }
 
-func least(reserve, within time.Duration) time.Duration {
-	if within > 0 {
-		return min(reserve, within)
+func least(reserve, timeout time.Duration) time.Duration {
+	if timeout > 0 {
+		return min(reserve, timeout)
 	}
 	return reserve
 }

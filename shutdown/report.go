@@ -8,31 +8,31 @@ import (
 	"time"
 )
 
-// Report says where the time of a shutdown went. It is complete when Run has
-// returned it; nothing changes it afterwards.
+// Report says where the time of a shutdown went. Nothing changes it after Run has
+// returned it.
 type Report struct {
-	Cause  error         // what started the shutdown: set by the caller, Run leaves it nil
-	Steps  []Step        // in the order they ran, the Skipped ones last; every hook once
+	Cause  error         // what started the shutdown; the caller sets it, Run leaves it nil
+	Steps  []Step        // in the order they ran, the Skipped ones last; each hook once
 	Grace  time.Duration // as configured
 	Took   time.Duration // of Run
 	Forced bool          // the context given to Run ended before the last step did
 
-	config error // the configuration was invalid
+	config error // what is invalid in the configuration
 }
 
-// Step is the part of one hook, or of one member of [Parallel], in a Report.
+// Step is one hook, or one member of [Parallel], in a Report.
 type Step struct {
 	Name    string
 	Start   time.Duration // after the start of Run
 	Took    time.Duration // until it returned or was given up on
-	Budget  time.Duration // that it had at Start; 0 when it was Skipped
+	Budget  time.Duration // at Start; 0 when it was Skipped
 	State   State
 	Err     error  // nil or a *HookError
 	Members []Step // of Parallel
 }
 
-// State is how a step ended. It is as bad as the worst that its error has in
-// it: a hook is Stuck when it returns the error of a Stuck member.
+// State is how a step ended. A step is as bad as the worst [HookError] in its
+// error: a hook that returns the error of a Stuck member is Stuck.
 type State int
 
 const (
@@ -56,9 +56,8 @@ func (s State) String() string {
 // MarshalText is String.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// Err is nil when every step was clean. Otherwise it joins a *[HookError] for
-// each that was not, in the order of Steps, after the error of an invalid
-// configuration.
+// Err joins the error of an invalid configuration, if any, and a *[HookError] for
+// each step that was not OK, in the order of Steps. It is nil when there are none.
 func (r *Report) Err() error {
 	errs := []error{r.config}
 	for _, s := range r.Steps {
@@ -67,8 +66,8 @@ func (r *Report) Err() error {
 	return errors.Join(errs...)
 }
 
-// LogValue is the report as one group for structured logs. Stacks are not in
-// it: Run has logged them when the step ended.
+// LogValue is the report as one group for structured logs, without stacks: Run has
+// logged those when the step ended.
 func (r *Report) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.String("cause", causeName(r.Cause)),
@@ -83,8 +82,8 @@ func (r *Report) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// MarshalJSON writes what LogValue has: durations as a number of nanoseconds,
-// errors as their text.
+// MarshalJSON writes what LogValue has, durations in nanoseconds and errors as
+// text.
 func (r *Report) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Cause  string        `json:"cause,omitempty"`
@@ -96,8 +95,7 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 	}{causeName(r.Cause), r.Forced, r.Grace, r.Took, r.Steps, text(r.Err())})
 }
 
-// MarshalJSON writes durations as a number of nanoseconds, and the error as its
-// text.
+// MarshalJSON writes durations in nanoseconds and the error as text.
 func (s Step) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Name    string        `json:"name"`

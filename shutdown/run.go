@@ -2,12 +2,8 @@ package shutdown
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
-	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -21,12 +17,11 @@ type run struct {
 	pipeline *Pipeline
 	log      *slog.Logger
 	begin    time.Time
-	id       string             // begins the id of every task
-	tasks    atomic.Int64       // so far
 	base     context.Context    // parent of the hooks' contexts: the values of Run's ctx
 	cancel   context.CancelFunc // ends base when the shutdown is forced
 	timer    *time.Timer        // one for all hooks
 	settled  time.Duration      // used of the settling fund
+	stacks   *stacks
 	report   *Report
 	done     chan struct{} // closed when report is complete
 }
@@ -39,8 +34,8 @@ func newRun(ctx context.Context, p *Pipeline) *run {
 		pipeline: p,
 		log:      p.logger(),
 		begin:    time.Now(),
-		id:       childID(ctx),
 		timer:    time.NewTimer(limits.grace),
+		stacks:   newStacks(min(maxStackTime, limits.grace/100)),
 		report:   &Report{Steps: make([]Step, 0, len(p.hooks)), Grace: limits.grace, config: err},
 		done:     make(chan struct{}),
 	}
@@ -102,38 +97,37 @@ func (r *run) budget(after int) (budget, settle time.Duration, ok bool) {
 
 // hook runs one hook and waits for its end, for the end of its budget, or for
 // the end of ctx.
-func (r *run) hook(ctx context.Context, h hook, budget, settle time.Duration) {
-	t := r.task(h.name, budget, settle)
-	defer t.start(r.base, h.f)()
-
-	r.timer.Reset(budget / 4)
-	t.wait(r.timer, t.began.Add(budget+settle), ctx.Done(), func() {
+func (r *run) hook(ctx context.Context, h Hook, budget, settle time.Duration) {
+	t := r.task(h, budget, settle)
+	defer t.start(r.base, h.Func)()
+	giveUp := t.wait(r.timer, ctx.Done(), func() {
 		r.report.Forced = true
-		r.log.WarnContext(r.base, "shutdown: forced", "hook", h.name, "cause", context.Cause(ctx))
+		r.log.WarnContext(r.base, "shutdown: forced", "step", h.Name, "cause", context.Cause(ctx))
 		r.cancel()
 	})
 
-	step := t.step(r.begin, sync.OnceValue(goroutineProfile))
-	r.settled += min(settle, max(0, step.Took-budget))
+	step := t.report(r.begin, giveUp)
+	r.settled += min(settle, max(0, step.Took-t.budget))
 	r.end(step, "shutdown: step ended")
 }
 
-// late runs a hook that was deferred after the last one had ended.
-func (r *run) late(h hook) {
-	t := r.task(h.name, r.reserve, maxSettle)
-	defer t.start(context.WithoutCancel(r.base), h.f)()
-
-	timer := time.NewTimer(t.budget / 4)
-	defer timer.Stop()
-	t.wait(timer, t.began.Add(t.budget+t.settle), nil, nil)
-	r.logStep(t.step(r.begin, sync.OnceValue(goroutineProfile)), "shutdown: hook deferred after the end has ended")
+// late runs a hook that was added after the last one had ended.
+func (r *run) late(h Hook) {
+	t := r.task(h, r.reserve, maxSettle)
+	giveUp := t.supervise(context.WithoutCancel(r.base), h.Func)
+	r.logStep(t.report(r.begin, giveUp), "shutdown: hook added after the end has ended")
 }
 
-func (r *run) task(name string, budget, settle time.Duration) *task {
+func (r *run) task(h Hook, budget, settle time.Duration) *task {
+	if h.Timeout > 0 {
+		budget = min(budget, h.Timeout)
+	}
 	return &task{
-		entry:  &entry{log: r.log, hook: true, name: name, budget: budget},
-		whole:  true,
-		id:     r.id + "." + strconv.FormatInt(r.tasks.Add(1), 10),
+		step:   true,
+		name:   h.Name,
+		prefix: hookPrefix(h.Name),
+		log:    r.log,
+		stacks: r.stacks,
 		began:  time.Now(),
 		budget: budget,
 		settle: settle,
@@ -149,13 +143,10 @@ func (r *run) skipRest(reason error) int {
 	return len(hooks)
 }
 
-func (r *run) skip(h hook, reason error) {
-	r.end(Step{
-		Name:  h.name,
-		Start: time.Since(r.begin),
-		State: Skipped,
-		Err:   &HookError{Name: h.name, Err: fmt.Errorf("skipped: %w", reason), state: Skipped, hook: true},
-	}, "shutdown: step skipped")
+func (r *run) skip(h Hook, reason error) {
+	err := &HookError{Name: h.Name, Err: fmt.Errorf("skipped: %w", reason), state: Skipped}
+	err.text = hookPrefix(h.Name) + err.Err.Error()
+	r.end(Step{Name: h.Name, Start: time.Since(r.begin), State: Skipped, Err: err}, "shutdown: step skipped")
 }
 
 func (r *run) end(s Step, message string) {
@@ -165,19 +156,21 @@ func (r *run) end(s Step, message string) {
 
 func (r *run) logStep(s Step, message string) {
 	level := slog.LevelInfo
-	attrs := make([]slog.Attr, 0, 6)
-	attrs = append(attrs,
+	attrs := []slog.Attr{
 		slog.String("step", s.Name),
 		slog.String("state", s.State.String()),
-		slog.Duration("took", s.Took),
-		slog.Duration("budget", s.Budget))
-	var e *HookError
-	if errors.As(s.Err, &e) {
+		slog.Duration("took", rounded(s.Took)),
+		slog.Duration("budget", rounded(s.Budget)),
+	}
+	if e, ok := s.Err.(*HookError); ok {
 		level = slog.LevelError
-		attrs = append(attrs, slog.Any("error", s.Err))
+		attrs = append(attrs, slog.Any("error", e))
 		if len(e.Stack) > 0 {
 			attrs = append(attrs, slog.String("stack", string(e.Stack)))
 		}
 	}
 	r.log.LogAttrs(r.base, level, message, attrs...)
 }
+
+// hookPrefix begins the text of a hook's error.
+func hookPrefix(name string) string { return fmt.Sprintf("shutdown: hook %q: ", name) }

@@ -1,32 +1,22 @@
 // Package shutdown runs stop hooks, last in first out, all inside one deadline.
-// It is like defer, with a budget: whatever one hook does, the next one runs,
-// with time of its own, and [Pipeline.Run] returns before the orchestrator's
-// SIGKILL.
+// It is like defer with a budget: whatever one hook does, the next one gets its
+// turn, and [Pipeline.Run] returns before the orchestrator sends SIGKILL.
 //
 //	var stop shutdown.Pipeline
 //	stop.Defer("database", func(context.Context) error { return db.Close() })
 //	…
 //	report := stop.Run(context.Background())
 //
-// # Budget
+// A twentieth of [Pipeline.Grace] is kept for what comes after Run. Of the rest,
+// a hook may use all that is left except one [Pipeline.Reserve] for each hook
+// after it. So the first hook may use almost all of the time, and the last one
+// still gets its share.
 //
-// Of [Pipeline.Grace] a margin of one twentieth is kept for what comes after
-// Run; the rest is usable. A hook's budget is
-//
-//	time left − Reserve × hooks after it
-//
-// and never less than [Pipeline.Reserve]. So the first hook may use almost all
-// of the time, and the last one still gets its share. [Within] tightens the
-// budget of one function, [Parallel] lets several share one.
-//
-// # What a hook may do
-//
-// It gets a context that ends with its budget. When it returns an error,
-// panics, or calls runtime.Goexit, that is recorded and the next hook runs.
-// When it ignores its context, it is given up on: the report has the stack of
-// its goroutines, the goroutines are left behind, and the next hook runs.
-// Only a panic in a goroutine that the hook started itself, and did not
-// recover, ends the process, as everywhere in Go.
+// A hook's context ends with its budget. When a hook returns an error, panics or
+// calls runtime.Goexit, that is recorded and the next hook runs. A hook that
+// ignores the end of its context is Stuck: its goroutines are left behind, and
+// the report has their stacks. Only a panic in a goroutine that the hook started
+// itself ends the process, as everywhere in Go.
 package shutdown
 
 import (
@@ -39,83 +29,72 @@ import (
 )
 
 // Pipeline is a stack of stop hooks that share one deadline. The zero value is
-// ready to use. Set the fields before the first Run and leave them alone then;
-// the methods may be called by several goroutines at once. A Pipeline runs
-// once and must not be copied after first use.
+// ready to use. Set the fields before Run and do not change them afterwards. The
+// methods are safe for concurrent use. A Pipeline runs once and must not be
+// copied.
 type Pipeline struct {
 	// Grace is the time from the stop signal to the orchestrator's SIGKILL.
-	// Run returns before it, a margin of Grace/20 is kept.
-	//
-	// Zero means $SHUTDOWN_GRACE: a duration such as "45s" or "1m30s", or a
-	// bare number of seconds. If that is unset or empty: 30s in Kubernetes
-	// (its terminationGracePeriodSeconds, recognised by
-	// $KUBERNETES_SERVICE_HOST), 10s elsewhere (docker stop).
+	// Zero means $SHUTDOWN_GRACE, a duration such as "45s" or a number of
+	// seconds. If that is not set: 30s in Kubernetes ($KUBERNETES_SERVICE_HOST
+	// is set), else 10s, as docker stop.
 	Grace time.Duration
 
-	// Reserve is kept for every hook that has not run yet. Zero: Grace/20.
+	// Reserve is kept for every hook that has not run yet. Zero means Grace/20.
 	Reserve time.Duration
 
-	// Logger gets a record when a step ends, and a warning when one is slow.
-	// Run waits for it: its handler must not block. Nil: slog.Default().
+	// Logger gets a record when a step ends, and one when a step lasts. Run
+	// waits for it: its handler must not block. Nil means slog.Default().
 	Logger *slog.Logger
 
 	mu      sync.Mutex // guards the rest
-	hooks   []hook     // the next one to run is the last
-	firsts  int        // so many at the end of hooks are DeferFirst's
+	first   []Hook     // run before hooks, in this order
+	hooks   []Hook     // the next one to run is the last
 	ended   bool       // nothing is taken from hooks any more
 	current *run       // nil before Run
 }
 
-type hook struct {
-	name string
-	f    func(context.Context) error
+// Hook is one step of a stop.
+type Hook struct {
+	Name    string // in the log, in errors and in the report; need not be unique
+	Func    func(context.Context) error
+	Timeout time.Duration // the hook's budget is at most this; zero means no such limit
 }
 
-// Defer pushes a hook: the last one pushed runs first. The name stands for it
-// in the log, in errors and in the report; it need not be unique.
+// Add pushes a hook: the last one pushed runs first. It panics when h.Func is
+// nil.
 //
-// Defer may be called at any time and by any goroutine, also inside a hook.
-// While Run runs, the new hook is the next one to run, but for those of
-// [Pipeline.DeferFirst]. After the last hook has
-// ended, Defer runs f at once, with Reserve as its budget, contained as every
-// hook is, and returns when it has ended; the outcome is logged. Defer panics
-// when f is nil.
+// Add may be called at any time, also by a hook. A hook added while Run runs is
+// the next one to run. When the last hook has ended, Add runs h at once, with a
+// budget of Reserve, contained like every hook, logs how it ended, and returns.
+func (p *Pipeline) Add(h Hook) {
+	p.push(h, func() { p.hooks = append(p.hooks, h) })
+}
+
+// Defer is short for Add(Hook{Name: name, Func: f}).
 func (p *Pipeline) Defer(name string, f func(context.Context) error) {
-	p.push("Defer", hook{name, f}, func(h hook) {
-		p.hooks = slices.Insert(p.hooks, len(p.hooks)-p.firsts, h)
-	})
+	p.Add(Hook{Name: name, Func: f})
 }
 
-// DeferFirst is like Defer, but keeps the hook at the top of the stack: it runs
-// before all others, whenever those were deferred, also before those of earlier
-// calls of DeferFirst. It is for what uses the rest, such as a server that is
-// stopped while other goroutines may still call Defer.
-func (p *Pipeline) DeferFirst(name string, f func(context.Context) error) {
-	p.push("DeferFirst", hook{name, f}, func(h hook) {
-		p.hooks = append(p.hooks, h)
-		p.firsts++
-	})
-}
-
-// DeferLast is like Defer, but puts the hook at the bottom of the stack: it
-// runs after all others, whenever those were deferred, also after those of
-// earlier calls of DeferLast. It is for what must see the end of the rest, such
-// as a flush of telemetry.
+// DeferLast is like Defer, but puts the hook at the bottom of the stack: it runs
+// after all others, whenever those were added, and after those of earlier calls
+// of DeferLast. Use it for what must see the end of the rest, such as a flush of
+// telemetry.
 func (p *Pipeline) DeferLast(name string, f func(context.Context) error) {
-	p.push("DeferLast", hook{name, f}, func(h hook) { p.hooks = slices.Insert(p.hooks, 0, h) })
+	h := Hook{Name: name, Func: f}
+	p.push(h, func() { p.hooks = slices.Insert(p.hooks, 0, h) })
 }
 
-func (p *Pipeline) push(caller string, h hook, insertLocked func(hook)) {
-	if h.f == nil {
-		panic(fmt.Sprintf("shutdown: %s(%q, nil): the hook needs a function", caller, h.name))
+func (p *Pipeline) push(h Hook, insertLocked func()) {
+	if h.Func == nil {
+		panic(fmt.Sprintf("shutdown: hook %q has no Func", h.Name))
 	}
 
-	// The lock that finds the stack empty also sets ended (see pop): a hook is
-	// either seen by Run or run here, never dropped between the two.
+	// The lock that finds the stack empty also sets ended (see pop). So a hook is
+	// either seen by Run or run here, never lost between the two.
 	p.mu.Lock()
 	ended := p.ended
 	if !ended {
-		insertLocked(h)
+		insertLocked()
 	}
 	p.mu.Unlock()
 
@@ -124,38 +103,38 @@ func (p *Pipeline) push(caller string, h hook, insertLocked func(hook)) {
 	}
 }
 
-// Run runs the hooks, last in first out, one after the other, and reports what
-// each of them did. It returns before Grace has passed, whatever they do.
+// Run runs the hooks one after the other and reports what each of them did. It
+// returns before Grace has passed, whatever they do. The hooks in first run
+// before all others, in the order given, even before hooks added meanwhile.
 //
-// A hook's context has the values of ctx, not its end: it ends when the hook's
-// budget is used up, with a [context.Cause] that names the hook. A hook that
-// then returns, with whatever error, has ended in time. One that does not
-// return is given up on some milliseconds later. A hook that still runs after
-// a quarter of its budget is named in a warning.
+// A hook's context has the values of ctx, but not its end. It ends when the
+// hook's budget is used up, with a [context.Cause] that names the hook. A hook
+// that then returns, with whatever error, has ended in time. One that does not
+// return within some milliseconds is given up on.
 //
 // When ctx ends, the shutdown is forced: the context of the running hook ends
-// with the cause of ctx, the hook has 100 ms to return, and the hooks left are
-// Skipped. So ctx must not be the one whose end started the shutdown; pass
-// context.Background(), or context.WithoutCancel(ctx). Run with a ctx that has
-// ended skips every hook, and logs that as an error.
+// with the cause of ctx, the hook has 100 ms to return, and the remaining hooks
+// are Skipped. So do not pass the context whose end started the shutdown: pass
+// context.Background() or context.WithoutCancel(ctx). If ctx has ended before
+// Run, every hook is Skipped, and that is logged as an error.
 //
-// A hook is also Skipped when not even Reserve is left for it. That happens
-// only when Reserve × hooks does not fit in the usable time (which
-// [Pipeline.Plan] tells beforehand), or when the machine stalls.
+// A hook is also Skipped when not even Reserve is left for it: when Reserve ×
+// hooks does not fit in the usable time (see [Pipeline.Plan]), or when the
+// machine stalls.
 //
-// When the configuration is invalid, Run logs that, uses the defaults in its
-// place, and the error is part of [Report.Err].
+// If the configuration is invalid, Run logs that and uses the defaults. The
+// error is part of [Report.Err].
 //
-// A second Run, also one that comes while the first runs, waits for the first
-// and returns the same report. A hook that calls Run waits for itself and so
-// uses up its budget.
-func (p *Pipeline) Run(ctx context.Context) *Report {
+// A second Run ignores its arguments, waits for the first and returns the same
+// report. A hook that calls Run waits for itself and so uses up its budget.
+func (p *Pipeline) Run(ctx context.Context, first ...Hook) *Report {
 	p.mu.Lock()
 	if r := p.current; r != nil {
 		p.mu.Unlock()
 		<-r.done
 		return r.report
 	}
+	p.first = slices.Clone(first)
 	r := newRun(ctx, p)
 	p.current = r
 	p.mu.Unlock()
@@ -166,30 +145,33 @@ func (p *Pipeline) Run(ctx context.Context) *Report {
 }
 
 // pop takes the next hook and tells how many come after it.
-func (p *Pipeline) pop() (h hook, after int, ok bool) {
+func (p *Pipeline) pop() (h Hook, after int, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.hooks) == 0 {
+	after = len(p.first) + len(p.hooks) - 1
+	switch {
+	case len(p.first) > 0:
+		h, p.first = p.first[0], p.first[1:]
+	case len(p.hooks) > 0:
+		h = p.hooks[after]
+		p.hooks[after] = Hook{} // for the garbage collector
+		p.hooks = p.hooks[:after]
+	default:
 		p.ended = true
-		return hook{}, 0, false
+		return Hook{}, 0, false
 	}
-	after = len(p.hooks) - 1
-	h = p.hooks[after]
-	p.hooks[after] = hook{}
-	p.hooks = p.hooks[:after]
-	p.firsts = max(0, p.firsts-1)
 	return h, after, true
 }
 
-// drain takes all hooks at once, in the order in which they would have run. A
-// goroutine that defers without end cannot keep Run here: from now on its hooks
-// run in its own time.
-func (p *Pipeline) drain() []hook {
+// drain takes all hooks at once, in the order in which they would have run. From
+// now on Add runs hooks itself, so a goroutine that adds hooks without end cannot
+// keep Run here.
+func (p *Pipeline) drain() []Hook {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	hooks := p.hooks
-	p.hooks, p.firsts, p.ended = nil, 0, true
-	slices.Reverse(hooks)
+	slices.Reverse(p.hooks)
+	hooks := append(p.first, p.hooks...)
+	p.first, p.hooks, p.ended = nil, nil, true
 	return hooks
 }
 

@@ -4,115 +4,126 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
-	"strconv"
+	"runtime/pprof"
 	"sync"
 	"time"
 )
 
 // maxSettle is how long after the end of its budget a function may return and
-// still count as one that did as it was told: its context ends at the very
-// moment at which the budget does, and it needs a moment to notice.
+// still count as one that did as it was told: its context ends at the same moment
+// as the budget, and it needs a moment to notice.
 const maxSettle = 10 * time.Millisecond
 
-// task is one supervised run of a function: of a hook, of a member of Parallel,
-// of what is inside Within. It goes into the function's context, so that these
-// know where they are.
+// task is one supervised call of a function: of a hook, of a member of Parallel,
+// or of what is inside Within. The function's context has it, so that a Parallel
+// or Within inside finds it.
 type task struct {
-	entry *entry // what the report says about it
-	whole bool   // it is all of its entry, not a part inside somebody's hook
+	outer  *task  // nil for a hook, and outside a pipeline
+	step   bool   // it is one in the report; what is inside Within is not
+	name   string // empty inside Within
+	prefix string // of its error's text
+	log    *slog.Logger
+	stacks *stacks
 
-	id     string // unique; the ids of the tasks inside it begin with it and a slash
 	began  time.Time
-	budget time.Duration
+	budget time.Duration // zero means no limit: only outside a pipeline
 	settle time.Duration
 	done   chan struct{} // closed when the function has ended in time
 
-	mu        sync.Mutex // guards the rest
-	children  int        // for their ids
-	goroutine string     // that runs it: known where there are no labels
-	closed    bool       // ended, or given up on: err and took are final
-	err       error
-	took      time.Duration
-}
-
-// entry is a line of the report in the making. What is inside Within shares it
-// with what is outside.
-type entry struct {
-	log  *slog.Logger // nil: do not warn
-	hook bool         // not a member
-
-	mu       sync.Mutex // guards the rest
-	name     string
-	numbered bool          // the name is only a position
-	named    bool          // the name was given by Named
-	budget   time.Duration // as tightened by Within
-	patient  bool          // see Patient
-	warned   bool
-	members  []*task
-}
-
-func (e *entry) title() string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.name
+	mu      sync.Mutex // guards the rest
+	path    string     // the numbers of the first goroutines of the tasks around it and of its own
+	members []*task    // of each Parallel in it
+	closed  bool       // ended, or given up on: err and took are final
+	err     error
+	took    time.Duration
 }
 
 type taskKey struct{}
+
+// stacksFrom are those of the shutdown that ctx belongs to.
+func stacksFrom(ctx context.Context) *stacks {
+	if t := taskFrom(ctx); t != nil {
+		return t.stacks
+	}
+	return newStacks(maxStackTime)
+}
 
 func taskFrom(ctx context.Context) *task {
 	t, _ := ctx.Value(taskKey{}).(*task)
 	return t
 }
 
-// childID is an id for what is started with ctx: inside the task of ctx, or a
-// random one, which needs no counter that all pipelines would share.
-func childID(ctx context.Context) string {
-	t := taskFrom(ctx)
-	if t == nil {
-		return strconv.FormatUint(rand.Uint64(), 36)
+// newInnerTask is a task inside that of ctx, if there is one. Its budget is what
+// ctx leaves, at most timeout.
+func newInnerTask(ctx context.Context, timeout time.Duration, stacks *stacks) *task {
+	t := &task{
+		outer:  taskFrom(ctx),
+		stacks: stacks,
+		began:  time.Now(),
+		budget: max(0, timeout),
+		settle: maxSettle,
+		done:   make(chan struct{}),
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.children++
-	return t.id + "/" + strconv.Itoa(t.children)
+	end, limited := ctx.Deadline()
+	left := end.Sub(t.began)
+	if limited && (t.budget == 0 || left < t.budget) {
+		t.budget = max(1, left)
+	}
+	if t.outer != nil {
+		t.log = t.outer.log
+	}
+	if t.outer != nil && limited {
+		// What is inside is given up on first, so that what is around it can go on.
+		t.settle = min(maxSettle, left-t.budget+t.outer.settle/2)
+	}
+	return t
 }
 
-// start runs f in a goroutine of its own, with a context that ends when the
+// start calls f in a goroutine of its own, with a context that ends when the
 // budget does. The caller calls stop when it waits no longer.
 func (t *task) start(parent context.Context, f func(context.Context) error) (stop func()) {
-	ctx, cancel := context.WithDeadlineCause(parent, t.began.Add(t.budget), &budgetError{t.entry.title(), t.budget})
+	ctx := context.WithValue(parent, taskKey{}, t)
+	end := t.began.Add(t.budget)
+	if parentEnd, ok := ctx.Deadline(); t.budget == 0 || ok && !parentEnd.After(end) {
+		ctx, stop = context.WithCancel(ctx)
+	} else {
+		ctx, stop = context.WithDeadlineCause(ctx, end, &budgetError{t.name, t.budget})
+	}
 	go t.run(ctx, f)
-	return cancel
+	return stop
 }
 
-// run calls f so that its goroutines are found (see stacks).
+// run calls f so that its goroutines can be found (see findStacks).
 func (t *task) run(ctx context.Context, f func(context.Context) error) {
-	ctx = context.WithValue(ctx, taskKey{}, t)
-	t.labelled(ctx, func(ctx context.Context) {
-		var err error
-		returned := false
-		defer func() {
-			if !returned {
-				err = notReturned(recover())
-			}
-			t.end(err)
-		}()
-		err = f(ctx)
-		returned = true
+	path := goroutineNumber()
+	if t.outer != nil {
+		path = t.outer.goroutines() + "/" + path
+	}
+	t.mu.Lock()
+	t.path = path
+	t.mu.Unlock()
+	pprof.Do(ctx, pprof.Labels(labelKey, path+" "+t.name), func(ctx context.Context) {
+		t.call(ctx, f)
 	})
 }
 
-// notReturned is the error of a function that ended otherwise.
-func notReturned(recovered any) error {
-	if recovered == nil {
-		return errGoexit
-	}
-	return &HookError{Err: panicError(recovered), Panic: recovered, Stack: panicStack(), state: Panicked}
+func (t *task) call(ctx context.Context, f func(context.Context) error) {
+	err := errGoexit
+	defer func() {
+		if v := recover(); v != nil {
+			err = newPanicError(v)
+		}
+		// Here, not in Run's goroutine: methods of a user's error may block.
+		if err != nil && t.step {
+			err = newHookError(t.name, t.prefix, err)
+		}
+		t.end(err)
+	}()
+	err = f(ctx)
 }
 
-// end is the end of the function. It makes no difference to a task that was
-// given up on.
+// end is the end of the function. It changes nothing when the task has been given
+// up on.
 func (t *task) end(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -123,89 +134,101 @@ func (t *task) end(err error) {
 	close(t.done)
 }
 
-// wait waits for the end of the task. It gives up at giveUp, or soon after
-// forced is closed. The timer is set to when a warning is due.
-func (t *task) wait(timer *time.Timer, giveUp time.Time, forced <-chan struct{}, force func()) {
-	for warned := false; ; {
+// goroutines is path, empty before the first goroutine runs.
+func (t *task) goroutines() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.path
+}
+
+// wait waits for the end of the task. It gives up when the budget and the time to
+// settle are over, or soon after forced is closed. It returns when it gives up.
+func (t *task) wait(timer *time.Timer, forced <-chan struct{}, force func()) (giveUp time.Time) {
+	giveUp = t.began.Add(t.budget + t.settle)
+	timer.Reset(t.lasts())
+	for told := false; ; {
 		select {
 		case <-t.done:
-			return
+			return giveUp
 		case <-forced:
-			forced, warned = nil, true
+			forced, told = nil, true
 			force()
 			if soon := time.Now().Add(forceWait); soon.Before(giveUp) {
 				giveUp = soon
 			}
 		case <-timer.C:
-			if warned {
-				return
+			if told {
+				return giveUp
 			}
-			warned = true
-			t.warn()
+			told = true
+			t.stillRuns()
 		}
-		timer.Reset(time.Until(giveUp))
+		if t.budget > 0 {
+			timer.Reset(time.Until(giveUp))
+		}
 	}
 }
 
-// finish gives up on the task, unless it has ended. From here on its outcome
-// does not change.
-func (t *task) finish(profile func() []byte) error {
+// lasts is how long the task takes before that is logged. After a SIGKILL the
+// log's last record then names the step.
+func (t *task) lasts() time.Duration {
+	if t.budget == 0 {
+		return time.Second
+	}
+	return min(time.Second, t.budget/4)
+}
+
+func (t *task) stillRuns() {
+	if t.log != nil && t.step {
+		t.log.Info("shutdown: step still runs", "step", t.name,
+			"after", rounded(time.Since(t.began)), "budget", rounded(t.budget))
+	}
+}
+
+// finish gives up on the task, unless it has ended. From here on its outcome does
+// not change.
+func (t *task) finish(giveUp time.Time) error {
 	t.mu.Lock()
-	closed := t.closed
+	closed, path := t.closed, t.path
 	t.mu.Unlock()
 	var stack []byte
 	if !closed {
-		stack = t.stacks(profile()) // takes a while: it may end meanwhile
+		stack = t.stacks.find(path, giveUp) // takes a while: the task may end meanwhile
 	}
 
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.closed {
 		t.closed, t.took = true, time.Since(t.began)
-		t.err = &HookError{Err: &stuckError{t.took, t.budget}, Stack: stack, state: Stuck}
+		t.err = &HookError{Name: t.name, Err: &stuckError{t.took, t.budget}, Stack: stack, state: Stuck}
 	}
 	return t.err
 }
 
-// warn names a task that uses more than its share, once.
-func (t *task) warn() {
-	if !t.whole {
-		return
-	}
-	e := t.entry
-	e.mu.Lock()
-	name, budget, quiet := e.name, e.budget, e.log == nil || e.patient || e.warned
-	e.warned = true
-	e.mu.Unlock()
-	if !quiet {
-		e.log.Warn("shutdown: step still runs", "step", name, "after", time.Since(t.began), "budget", budget)
-	}
-}
+// report finishes the task and its members, and is what the report has on them.
+func (t *task) report(origin, giveUp time.Time) Step {
+	err := t.finish(giveUp)
+	t.mu.Lock()
+	members := t.members
+	t.mu.Unlock()
 
-// step finishes the task and reports on it.
-func (t *task) step(origin time.Time, profile func() []byte) Step {
-	err := t.finish(profile)
-	e := t.entry
-	e.mu.Lock()
-	s := Step{Name: e.name, Start: t.began.Sub(origin), Took: t.took, Budget: e.budget}
-	members := e.members
-	e.mu.Unlock()
-
+	s := Step{Name: t.name, Start: t.began.Sub(origin), Took: t.took, Budget: t.budget}
 	var memberErrs []error
 	for _, m := range members {
-		member := m.step(origin, profile)
+		member := m.report(origin, giveUp)
 		s.Members = append(s.Members, member)
 		memberErrs = append(memberErrs, member.Err)
 	}
 
-	// A function that did not return did not return its members' errors either.
-	if err != nil {
-		he := newHookError(s.Name, err)
-		if _, stuck := he.Err.(*stuckError); stuck {
-			he.Err = errors.Join(append([]error{he.Err}, memberErrs...)...)
-		}
-		he.hook = e.hook
-		s.State, s.Err = he.state, he
+	e, ok := err.(*HookError)
+	if !ok {
+		return s
 	}
+	if stuck, ok := e.Err.(*stuckError); ok {
+		// It did not return its members' errors.
+		all := errors.Join(append([]error{stuck}, memberErrs...)...)
+		e = &HookError{Name: t.name, Err: all, Stack: e.Stack, state: Stuck, text: t.prefix + all.Error()}
+	}
+	s.State, s.Err = e.state, e
 	return s
 }

@@ -20,8 +20,8 @@ const (
 	maxCause     = 40
 )
 
-// String is the timeline, for people: a headline, and a line for each step with
-// its start, its state, its time and budget, and a bar on a common scale.
+// String is the timeline: a headline, and a line for each step with its start,
+// state, time, budget, and a bar on a common scale.
 //
 //	shutdown: SIGTERM, 30s grace, 7.3s taken, 1 of 5 steps failed
 //	   0.000  delay       ok      5.000s of  5.0s  ████████████████████▌
@@ -30,13 +30,12 @@ const (
 //	   7.022  postgres    ok      0.004s of 19.9s                              ▏
 //	   7.026  otel flush  ok      0.286s of 21.4s                              █▏
 //
-// The lines are of fixed width where the names are not longer than 24
-// characters, and never wrapped. Members of Parallel are indented under their
+// Names are cut after 24 characters. Members of Parallel are indented under their
 // step. There is no colour; see [Report.WriteTimeline].
 func (r *Report) String() string { return r.timeline(false) }
 
-// WriteTimeline writes String and a newline to w. The states are coloured when w
-// is a terminal, unless $NO_COLOR is not empty (no-color.org) or $TERM is "dumb".
+// WriteTimeline writes String and a newline to w. The states have colours when w is
+// a terminal, $NO_COLOR is empty (no-color.org) and $TERM is not "dumb".
 func (r *Report) WriteTimeline(w io.Writer) error {
 	f, ok := w.(*os.File)
 	colour := ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(f)
@@ -78,8 +77,8 @@ func (r *Report) timeline(colour bool) string {
 	return b.String()
 }
 
-// took and budget are in seconds. A budget is cut, not rounded: it is not to
-// look larger than it is.
+// took and budget are in seconds. A budget is cut, not rounded, so that it never
+// looks larger than it is.
 
 func (r *Report) took(d time.Duration) string { return fmt.Sprintf("%.3fs", d.Seconds()) }
 
