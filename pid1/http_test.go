@@ -56,7 +56,11 @@ func serve(t *testing.T, app *pid1.App, srv *http.Server) *served {
 		}
 		return base(l)
 	}
-	s := run(t, app, srv)
+	var server pid1.Server = srv
+	if srv.TLSConfig != nil {
+		server = pid1.TLS(srv, "", "")
+	}
+	s := run(t, app, server)
 	select {
 	case a := <-addr:
 		s.addr = a.String()
