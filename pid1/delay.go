@@ -46,8 +46,8 @@ func (a *App) waitDelay(ctx context.Context, s *stop, parts []*part) {
 
 	a.arrivals.start() // before the servers count them
 	for _, p := range parts {
-		if r, ok := p.server.(retirer); ok {
-			r.retire()
+		if d, ok := p.server.(drainer); ok {
+			d.startDraining()
 		}
 	}
 	for {

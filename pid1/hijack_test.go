@@ -57,9 +57,9 @@ func (w *wire) wantRest(want string) {
 	}
 }
 
-// TestHijackedHearsOfStop: by Stopping, or by what RegisterOnShutdown calls, and
+// TestHijackedLearnsOfStop: by Stopping, or by a function of RegisterOnShutdown, and
 // Run waits for its handler.
-func TestHijackedHearsOfStop(t *testing.T) {
+func TestHijackedLearnsOfStop(t *testing.T) {
 	t.Run("Stopping", func(t *testing.T) {
 		hijacked := make(chan bool)
 		var app pid1.App

@@ -56,7 +56,11 @@ func serve(t *testing.T, app *pid1.App, srv *http.Server) *served {
 		}
 		return base(l)
 	}
-	s := run(t, app, srv)
+	var server pid1.Server = srv
+	if srv.TLSConfig != nil {
+		server = pid1.TLS(srv, "", "")
+	}
+	s := run(t, app, server)
 	select {
 	case a := <-addr:
 		s.addr = a.String()
@@ -389,7 +393,7 @@ func TestChunkedUpload(t *testing.T) {
 	}
 }
 
-// TestServerSentEvents: a stream hears of the stop by Stopping, and ends with
+// TestServerSentEvents: a stream learns of the stop by Stopping, and ends with
 // an event and a complete response.
 func TestServerSentEvents(t *testing.T) {
 	var app pid1.App
@@ -447,9 +451,9 @@ func TestHandlerNeverReturns(t *testing.T) {
 	t.Logf("%v: %v", took, err)
 }
 
-// TestHandlerHeedsContext: one that gives up when its context ends can still
+// TestHandlerReturnsWithContext: one that returns when its context ends can still
 // say so.
-func TestHandlerHeedsContext(t *testing.T) {
+func TestHandlerReturnsWithContext(t *testing.T) {
 	entered := make(chan bool)
 	s := serve(t, &pid1.App{Shutdown: shutdown.Pipeline{Grace: time.Second}}, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		entered <- true

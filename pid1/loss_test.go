@@ -192,7 +192,11 @@ func loss(t *testing.T, n int, f *fleet, serve func(ctx context.Context, srv *ht
 
 // drained runs srv as an App does.
 func drained(ctx context.Context, srv *http.Server) error {
-	return (&pid1.App{Logger: discard}).Run(ctx, srv)
+	app := pid1.App{Logger: discard}
+	if srv.TLSConfig != nil {
+		return app.Run(ctx, pid1.TLS(srv, "", ""))
+	}
+	return app.Run(ctx, srv)
 }
 
 // plain runs srv as net/http's documentation has it.

@@ -336,6 +336,9 @@ func (a *App) serve(s *stop, parts []*part, plan shutdown.Plan) error {
 		if o, ok := p.server.(observer); ok {
 			o.observe(a.arrivals.count)
 		}
+		if err := p.check(); err != nil {
+			return err
+		}
 	}
 	for _, p := range parts {
 		if s.start.Err() != nil {

@@ -4,27 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path"
 	"reflect"
 	"runtime"
 	"sync"
-	"time"
 )
 
 // Server is what [Run] runs. *http.Server is one, and so are the results of
-// [Func], [Listen], [GRPC] and [Command].
+// [Func], [Listen], [GRPC], [TLS] and [Command].
 //
 // ListenAndServe serves until Shutdown is called or it fails. An error that it
 // returns before Shutdown was called ends the App with a [ServerError]; nil or
 // http.ErrServerClosed ends it cleanly. Shutdown returns when all is served,
 // or with ctx's error when ctx ends first.
 //
-// An *http.Server whose TLSConfig has certificates serves TLS. (In a program that
-// was built with -tags entrypoint_lean it is refused: that leaves TLS out, see
-// README.md.)
+// An *http.Server whose TLSConfig has certificates is refused: pass [TLS] of it.
 //
 // An *http.Server, also inside [Listen], is drained as described at [App]. A
 // request is in flight until its handler returns, also when that has hijacked
@@ -109,165 +105,17 @@ func (f *worker) name() string {
 	return "worker"
 }
 
-// Listen makes a Server of one that serves a listener of yours: a unix socket,
-// an inherited descriptor, another TLS set-up. The stop closes the listener. It
-// panics when l or s is nil.
-//
-// An *http.Server is drained as by [Run]. Its connections are as l makes them,
-// whatever its TLSConfig says: pass tls.NewListener's for TLS. On Linux, what
-// clients have connected and the server has not yet accepted when the stop begins
-// is served, if l is a *net.TCPListener or a *net.UnixListener; if it is another,
-// a few connections may be reset. So Run, which listens itself, is better where
-// it will do.
-func Listen(l net.Listener, s interface {
-	Serve(net.Listener) error
-	Shutdown(ctx context.Context) error
-}) Server {
-	if l == nil || s == nil {
-		panic(fmt.Sprintf("pid1: Listen(%T, %T): both must be there", l, s))
-	}
-	if srv, ok := s.(*http.Server); ok {
-		if srv == nil {
-			return srv // for Run to refuse
-		}
-		return &httpServer{srv: srv, inherited: l}
-	}
-	return &listening{l, s}
-}
-
-// A listening is a Server of a type unknown to us, with its listener.
-type listening struct {
-	l net.Listener
-	s interface {
-		Serve(net.Listener) error
-		Shutdown(ctx context.Context) error
-	}
-}
-
-func (s *listening) ListenAndServe() error { return s.s.Serve(s.l) }
-func (s *listening) kill()                 { _ = s.l.Close() }
-func (s *listening) name() string          { return fmt.Sprintf("%T %s", s.s, s.l.Addr()) }
-
-func (s *listening) Shutdown(ctx context.Context) error {
-	err := s.s.Shutdown(ctx)
-	_ = s.l.Close() // most have done so themselves
-	return err
-}
-
-// GRPC makes a Server of a *grpc.Server, or of anything with its methods. A stop
-// is GracefulStop, which has no deadline of its own; shortly before the step's
-// deadline it is Stop, which cancels the calls that are left: then the step
-// fails. It panics when l or s is nil.
-//
-// The health service is yours: have it say NOT_SERVING when [App.Stopping] is
-// closed, which is before the delay.
-func GRPC(l net.Listener, s interface {
-	Serve(net.Listener) error
-	GracefulStop()
-	Stop()
-}) Server {
-	if l == nil || s == nil {
-		panic(fmt.Sprintf("pid1: GRPC(%T, %T): both must be there", l, s))
-	}
-	return &grpcServer{l: l, s: s, stopped: make(chan struct{})}
-}
-
-type grpcServer struct {
-	l net.Listener
-	s interface {
-		Serve(net.Listener) error
-		GracefulStop()
-		Stop()
-	}
-	once    sync.Once
-	stopped chan struct{} // closed when a stop begins
-}
-
-func (g *grpcServer) name() string { return "grpc " + g.l.Addr().String() }
-
-func (g *grpcServer) ListenAndServe() error {
-	err := g.s.Serve(g.l)
-	select {
-	case <-g.stopped:
-		// A Serve that lost the race with GracefulStop says that it did:
-		// grpc.ErrServerStopped, a name that we do not import.
-		return nil
-	default:
-		return err
-	}
-}
-
-func (g *grpcServer) Shutdown(ctx context.Context) error {
-	g.once.Do(func() { close(g.stopped) })
-	graceful := closedAfter(g.s.GracefulStop)
-	cut := cutoff(ctx)
-	defer cut.Stop()
-	select {
-	case <-graceful:
-		return nil
-	case <-cut.C:
-	case <-ctx.Done():
-	}
-
-	// Stop makes GracefulStop return (grpc/grpc-go#2448). It waits for handlers
-	// if the user has asked for that (grpc.WaitForHandlers).
-	select {
-	case <-closedAfter(g.s.Stop):
-	case <-ctx.Done():
-	}
-	return fmt.Errorf("calls still running were cancelled: %w", cutReason(ctx))
-}
-
-func (g *grpcServer) kill() {
-	g.once.Do(func() { close(g.stopped) })
-	go g.s.Stop()   // which may wait for handlers
-	_ = g.l.Close() // which Stop closes only if Serve has seen it
-}
-
-// closedAfter calls f and returns a channel that is closed when f has returned.
-func closedAfter(f func()) <-chan struct{} {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f()
-	}()
-	return done
-}
-
-// cutoff fires when a server that is being drained must cut what is left, so
-// that it still returns before ctx ends: 250 ms before, or a tenth of the time
-// that there is. It never fires when ctx has no deadline.
-func cutoff(ctx context.Context) *time.Timer {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		t := time.NewTimer(time.Hour)
-		t.Stop()
-		return t
-	}
-	left := time.Until(deadline)
-	return time.NewTimer(left - min(250*time.Millisecond, left/10))
-}
-
-// cutReason is why a drain was cut: ctx's own error if it has one, which is
-// context.Canceled when the stop was forced, else the deadline that cutoff
-// came ahead of.
-func cutReason(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return context.DeadlineExceeded
-}
-
 // What App asks of the servers of this package beyond Server. Each is optional.
 type (
 	contexter interface{ setContext(ctx context.Context) } // what its contexts descend from
+	checker   interface{ check() error }                   // refuses bad settings, before anything listens
 	binder    interface {
 		bind(ctx context.Context) error
 	} // takes its port, before anything serves
-	retirer  interface{ retire() } // the delay begins: tell clients to go
+	drainer  interface{ startDraining() } // the delay begins: tell clients to go
 	observer interface {
-		observe(arrived func(*http.Request))
-	} // called for every request after retire
+		observe(onRequest func(*http.Request))
+	} // called for every request after startDraining
 	killer   interface{ kill() } // ends at once
 	namer    interface{ name() string }
 	signaled interface {
@@ -336,6 +184,16 @@ func (p *part) network() bool {
 		return false
 	}
 	return true
+}
+
+// check refuses settings that cannot work, before anything listens.
+func (p *part) check() error {
+	if c, ok := p.server.(checker); ok {
+		if err := c.check(); err != nil {
+			return &ServerError{Server: p.name, Err: err}
+		}
+	}
+	return nil
 }
 
 // bind takes the port, if p can do so before it serves.

@@ -58,6 +58,9 @@ func serveOurs(srv *http.Server, grace time.Duration) error {
 		Delay:    -1, // nobody but the clients routes, in Kubernetes neither
 		Logger:   slog.New(slog.DiscardHandler),
 	}
+	if srv.TLSConfig != nil {
+		return app.Run(context.Background(), pid1.TLS(srv, "", ""))
+	}
 	return app.Run(context.Background(), srv)
 }
 

@@ -20,12 +20,7 @@ import (
 
 // What the library may add to the same server without it, in KiB.
 const (
-	maxBinary = 600
-
-	// Without the tag entrypoint_lean: with 370 for the server side of TLS,
-	// which the plain server does not link, and 230 for the writer of
-	// goroutine profiles.
-	maxFull = 1300
+	maxBinary = 700
 
 	// 1000 to 1100 on a quiet machine. On a busy one Go starts more threads,
 	// and its memory grows by what they touch.
@@ -38,13 +33,12 @@ func TestCost(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes 10 seconds")
 	}
-	with, full, without := build(t, ".", "-tags=entrypoint_lean"), build(t, "."), build(t, "./internal/plain")
-
+	with, without := build(t, "."), build(t, "./internal/plain")
 	plainSize := fileSize(t, without)
-	lean, all := fileSize(t, with)-plainSize, fileSize(t, full)-plainSize
-	t.Logf("binary: %d KiB and %d KiB more, without the tag %d", plainSize, lean, all)
-	if lean > maxBinary || all > maxFull {
-		t.Errorf("binary: %d and %d KiB more, want at most %d and %d", lean, all, maxBinary, maxFull)
+	moreSize := fileSize(t, with) - plainSize
+	t.Logf("binary: %d KiB and %d KiB more", plainSize, moreSize)
+	if moreSize > maxBinary {
+		t.Errorf("binary: %d KiB more, want at most %d", moreSize, maxBinary)
 	}
 
 	// Memory varies from run to run with what the kernel has mapped and when
@@ -82,11 +76,10 @@ func execute() int {
 }
 
 // build builds a program as its image would, and returns the path.
-func build(t *testing.T, pkg string, options ...string) string {
+func build(t *testing.T, pkg string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "server")
-	args := slices.Concat([]string{"build", "-trimpath", "-ldflags=-s -w", "-o", binary}, options, []string{pkg})
-	cmd := exec.Command("go", args...)
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build %s: %v\n%s", pkg, err, out)

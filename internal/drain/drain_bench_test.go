@@ -1,4 +1,4 @@
-package pid1
+package drain
 
 import (
 	"bufio"
@@ -15,9 +15,9 @@ var nothing = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 // servedConn returns what net/http has of a server and of one of its
 // connections: the server with our hooks, and the context of its requests.
 func servedConn(conn net.Conn) (*http.Server, context.Context) {
-	h := &httpServer{srv: &http.Server{Handler: nothing}}
-	h.instrument()
-	ctx := h.srv.ConnContext(context.Background(), conn)
+	srv := &http.Server{Handler: nothing}
+	NewHTTP(context.Background(), srv, nil)
+	ctx := srv.ConnContext(context.Background(), conn)
 
 	// As deep as in net/http: the connection's address, its cancellation, the
 	// request's.
@@ -26,7 +26,7 @@ func servedConn(conn net.Conn) (*http.Server, context.Context) {
 	_ = cancel
 	ctx, cancel = context.WithCancel(ctx)
 	_ = cancel
-	return h.srv, ctx
+	return srv, ctx
 }
 
 // oneRequest does what net/http does with our hooks for one request.
@@ -71,8 +71,8 @@ func TestHooksDoNotAllocate(t *testing.T) {
 	}
 }
 
-// BenchmarkRequest is a whole request on a kept connection, plain and as an App
-// serves it.
+// BenchmarkRequest is a whole request on a kept connection, plain and with our
+// hooks.
 func BenchmarkRequest(b *testing.B) {
 	b.Run("plain", func(b *testing.B) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -86,16 +86,18 @@ func BenchmarkRequest(b *testing.B) {
 		srv.Close()
 		<-done
 	})
-	b.Run("app", func(b *testing.B) {
+	b.Run("drain", func(b *testing.B) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			b.Fatal(err)
 		}
-		s := Listen(l, &http.Server{Handler: nothing})
+		srv := &http.Server{Handler: nothing}
+		h := NewHTTP(b.Context(), srv, nil)
+		h.Bind(l)
 		done := make(chan error)
-		go func() { done <- s.ListenAndServe() }()
+		go func() { done <- h.Serve(srv.Serve) }()
 		requests(b, l.Addr())
-		if err := s.Shutdown(b.Context()); err != nil {
+		if err := h.Shutdown(b.Context(), context.Canceled); err != nil {
 			b.Error(err)
 		}
 		<-done

@@ -1,4 +1,4 @@
-package pid1
+package drain
 
 import (
 	"net"
@@ -7,12 +7,12 @@ import (
 	"unsafe"
 )
 
-// acceptMost bounds what is accepted of clients who come faster than that. The
+// maxAccepted bounds what is accepted when clients connect faster than that. The
 // longest queue that Linux allows by default has 4096 (net.core.somaxconn).
-const acceptMost = 8192
+const maxAccepted = 8192
 
-// duplicate returns a second descriptor of l's socket. Not of that of a type that
-// embeds a socket's: its own Accept may do more, as TLS and PROXY protocol do.
+// duplicate returns a second descriptor of l's socket. It refuses types that
+// embed a socket's: their own Accept may do more, as TLS and PROXY protocol do.
 func duplicate(l net.Listener) (fd int, ok bool) {
 	switch l.(type) {
 	case *net.TCPListener, *net.UnixListener:
@@ -31,8 +31,8 @@ func duplicate(l net.Listener) (fd int, ok bool) {
 	return int(second), err == nil && errno == 0
 }
 
-// acceptAll accepts what waits in the queue of the listening socket fd, then
-// closes that, and returns the connections.
+// acceptAll accepts the queue of the listening socket fd, closes fd, and returns
+// the connections.
 func acceptAll(fd int) (conns []net.Conn) {
 	accepted := accept(fd)
 	syscall.Close(fd)
@@ -46,10 +46,10 @@ func acceptAll(fd int) (conns []net.Conn) {
 	return conns
 }
 
-// accept accepts until there is no more. Not until a time has passed: it passes
+// accept accepts until the queue is empty. It has no time limit: time passes
 // also while nothing runs.
 func accept(fd int) (accepted []int) {
-	for len(accepted) < acceptMost {
+	for len(accepted) < maxAccepted {
 		conn, _, err := syscall.Accept4(fd, syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK)
 		switch err {
 		case nil:
@@ -62,7 +62,7 @@ func accept(fd int) (accepted []int) {
 	return accepted
 }
 
-// unread reports whether conn has bytes in the kernel that nobody has read yet.
+// unread reports whether the kernel has bytes for conn that were not read yet.
 func unread(conn net.Conn) bool {
 	n := 0
 	control(conn, func(fd int) {
@@ -71,7 +71,7 @@ func unread(conn net.Conn) bool {
 	return n > 0
 }
 
-// unsent reports whether conn has bytes in the kernel that its peer has not
+// unsent reports whether the kernel has bytes of conn that the peer has not
 // received yet (SIOCOUTQ in tcp(7), which is TIOCOUTQ).
 func unsent(conn net.Conn) bool {
 	var n int32
@@ -81,8 +81,8 @@ func unsent(conn net.Conn) bool {
 	return n > 0
 }
 
-// control calls f with the descriptor of conn, if that is a socket or has one
-// inside, as a *tls.Conn.
+// control calls f with the descriptor of conn, if conn is a socket or has one
+// inside, as a *tls.Conn has.
 func control(conn net.Conn, f func(fd int)) {
 	if outer, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		conn = outer.NetConn()

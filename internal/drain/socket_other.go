@@ -1,11 +1,11 @@
 //go:build !linux
 
-package pid1
+package drain
 
 import "net"
 
-// Package syscall has calls that do not block, on sockets, for Linux only. The
-// others lose what a busy server has in its accept queue when the stop begins.
+// Package syscall has calls that do not block on sockets for Linux only. Other
+// systems lose what a busy server has in its accept queue when the stop begins.
 
 func duplicate(net.Listener) (fd int, ok bool) { return 0, false }
 

@@ -1,0 +1,97 @@
+package drain
+
+import (
+	"net"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// closeWindow bounds how long drainBlindly waits for a moment in which nothing
+// is accepted.
+const closeWindow = 50 * time.Millisecond
+
+// A listener can close without losing the connections in its accept queue. A
+// plain Close resets those: their clients are connected already, and see their
+// first request fail.
+type listener struct {
+	net.Listener
+	accepted atomic.Int64
+	once     sync.Once
+	err      error
+	draining atomic.Bool
+	queue    chan net.Conn // while draining: what was in the queue, then closed
+	served   chan struct{} // closed when the server has returned from Serve
+}
+
+func newListener(l net.Listener) *listener {
+	return &listener{Listener: l, queue: make(chan net.Conn), served: make(chan struct{})}
+}
+
+// Accept is the listener's. After drain has closed that, Accept returns what was
+// in the queue, and only then the error.
+func (l *listener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		ok := false
+		if l.draining.Load() {
+			conn, ok = <-l.queue
+		}
+		if !ok {
+			return nil, err
+		}
+	}
+	l.accepted.Add(1)
+	if !reflect.ValueOf(conn).Comparable() {
+		conn = &struct{ net.Conn }{conn} // so that it can be a map key
+	}
+	return conn, nil
+}
+
+// Close closes the listener once: a second time would be an error.
+func (l *listener) Close() error {
+	l.once.Do(func() { l.err = l.Listener.Close() })
+	return l.err
+}
+
+// drain closes the listener, has Accept return what was in its queue, and waits
+// until the server has returned from Serve.
+//
+// A goroutine that is blocked in Accept keeps the socket open until it is
+// scheduled, and on a busy machine the queue fills meanwhile. So we empty the
+// queue by a second descriptor of the socket, and close that at once.
+func (l *listener) drain() {
+	second, ok := duplicate(l.Listener)
+	if !ok {
+		l.drainBlindly()
+		<-l.served
+		return
+	}
+	l.draining.Store(true)
+	l.Close()
+	for _, conn := range acceptAll(second) {
+		select {
+		case l.queue <- conn:
+		case <-l.served:
+			conn.Close()
+		}
+	}
+	close(l.queue)
+	<-l.served
+}
+
+// drainBlindly closes a listener that is not a plain socket, such as one of TLS,
+// when its queue is probably empty: nothing was accepted for a tick.
+func (l *listener) drainBlindly() {
+	ticks := time.NewTicker(tick)
+	defer ticks.Stop()
+	for end := time.Now().Add(closeWindow); time.Now().Before(end); {
+		before := l.accepted.Load()
+		<-ticks.C
+		if l.accepted.Load() == before {
+			break
+		}
+	}
+	l.Close()
+}
