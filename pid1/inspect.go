@@ -1,20 +1,23 @@
 package pid1
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"strings"
+
+	"github.com/entrypoint-go/entrypoint/internal/inspect"
+	"github.com/entrypoint-go/entrypoint/internal/sig"
 )
 
 // IsInit reports whether this process is PID 1 of its PID namespace, as the
-// ENTRYPOINT of a container is: the one that gets orphans as children, and for
-// which the kernel drops every signal without a handler.
+// ENTRYPOINT of a container is. PID 1 gets orphans as children, and the kernel
+// drops every signal to it that has no handler.
 func IsInit() bool { return os.Getpid() == 1 }
 
 // Environment is what [Inspect] found out. A field that could not be read has
-// its zero value, and Unknown says so.
+// its zero value, and Unknown names it.
 type Environment struct {
 	PID    int
 	Parent int  // PID of the parent; 0: outside of this PID namespace, as after docker exec
@@ -25,18 +28,18 @@ type Environment struct {
 	InitName string
 	InitArgs []string
 
-	// PID 1 is a shell that started this process as a child and has no handler
-	// for SIGTERM: a stop signal to the container never arrives here. ShellForm:
-	// it runs sh -c, as the shell form of ENTRYPOINT and CMD does. ShellScript:
-	// it runs a script that did not use exec.
+	// One of these is true when PID 1 is a shell that started this process and
+	// has no handler for SIGTERM: a stop signal to the container never arrives
+	// here. ShellForm: it runs sh -c, as the shell form of ENTRYPOINT and CMD
+	// does. ShellScript: it runs a script that did not use exec.
 	ShellForm   bool
 	ShellScript bool
 
 	// Runtime is the container runtime: docker, podman, buildah, containerd,
-	// cri-o, lxc, or what $container says. "": none recognised.
+	// cri-o, lxc, or the value of $container. "": none recognised.
 	Runtime string
 
-	// GVisor: the kernel is gVisor's, which lacks pidfds.
+	// GVisor: the kernel is gVisor's. Older ones have no pidfds.
 	GVisor bool
 
 	// Orchestrator is what restarts and stops this process: kubernetes, nomad,
@@ -44,22 +47,23 @@ type Environment struct {
 	// Compose leave no trace in a container.
 	Orchestrator string
 
-	// Subreaper: this process was made one, by itself or by the program that it
-	// has replaced. It adopts orphaned descendants and has to reap them.
+	// Subreaper: this process is one. It adopts orphaned descendants, and has to
+	// reap them. The attribute survives execve.
 	Subreaper bool
 
 	// Ignored and Blocked are the signals that this process ignores and that its
-	// main thread blocks, now; child processes inherit both. Go's runtime ends
-	// the blocking of SIGHUP, SIGINT, SIGQUIT and SIGTERM at its start, and the
-	// ignoring of all but SIGHUP, SIGINT and those for job control.
+	// main thread blocks, now; child processes inherit both. At its start Go
+	// unblocks SIGHUP, SIGINT, SIGQUIT and SIGTERM, and ends the ignoring of all
+	// signals but SIGHUP, SIGINT and those for job control.
 	Ignored []os.Signal
 	Blocked []os.Signal
 
-	// Zombies that are left unreaped, by parent. PID namespaces above are not seen.
+	// Zombies are the dead processes that nobody has reaped, by parent, of this
+	// PID namespace and those below.
 	Zombies []Zombies
 
-	// PidsMax is how many processes and threads the cgroup and its visible
-	// ancestors allow (pids.max). 0: no limit found.
+	// PidsMax is how many processes and threads the cgroup allows, or one of its
+	// visible ancestors (pids.max). 0: no limit found.
 	PidsMax int64
 
 	// Unknown names what could not be read.
@@ -74,49 +78,42 @@ type Zombies struct {
 	Ours   bool // the parent is this process: it alone can reap them
 }
 
-// Inspect looks around: who is PID 1, and will signals arrive? It never fails,
-// and it changes nothing. It reads the status of every process in /proc: call
-// it for a diagnosis, not for every request. Off Linux it finds only what the
-// environment variables tell.
-func Inspect() Environment {
-	e := inspectInit()
-	e.Orchestrator = orchestrator(os.LookupEnv)
-	e.inspectRest()
-	return e
-}
+// Inspect finds out who is PID 1, and whether signals will arrive. It never
+// fails, and it changes nothing. It reads the status of every process in /proc:
+// call it for a diagnosis, not for every request. Off Linux it finds only what
+// the environment variables say.
+func Inspect() Environment { return newEnvironment(inspect.All()) }
 
-// inspectInit is the part of Inspect that is worth a start's time: four files.
-func inspectInit() Environment {
-	e := Environment{PID: os.Getpid(), Parent: os.Getppid(), Init: IsInit()}
-	e.readInit()
-	return e
-}
+// inspectInit is the part of Inspect that is worth the time at every start.
+func inspectInit() Environment { return newEnvironment(inspect.Init()) }
 
-// orchestrators are known by a variable that each sets in all it starts.
-var orchestrators = []struct{ variable, name string }{
-	{"KUBERNETES_SERVICE_HOST", "kubernetes"}, // also without enableServiceLinks
-	{"NOMAD_ALLOC_ID", "nomad"},               // Nomad: Runtime Environment Settings
-	{"ECS_CONTAINER_METADATA_URI_V4", "ecs"},  // Amazon ECS: task metadata endpoint, agent ≥ 1.39
-	{"ECS_CONTAINER_METADATA_URI", "ecs"},     // and before
-	{"K_REVISION", "cloud-run"},               // Cloud Run: container runtime contract
-	{"CLOUD_RUN_EXECUTION", "cloud-run"},      // its jobs
-	{"FLY_MACHINE_ID", "fly"},                 // Fly.io: the runtime environment
-	{"INVOCATION_ID", "systemd"},              // systemd.exec(5)
-	{"NOTIFY_SOCKET", "systemd"},              // sd_notify(3); also podman's --sdnotify
-}
-
-func orchestrator(lookup func(string) (string, bool)) string {
-	for _, o := range orchestrators {
-		if value, ok := lookup(o.variable); ok && value != "" {
-			return o.name
-		}
+func newEnvironment(f inspect.Facts) Environment {
+	e := Environment{
+		PID:          f.PID,
+		Parent:       f.Parent,
+		Init:         IsInit(),
+		InitName:     f.InitName,
+		InitArgs:     f.InitArgs,
+		ShellForm:    f.ShellForm,
+		ShellScript:  f.ShellScript,
+		Runtime:      f.Runtime,
+		GVisor:       f.GVisor,
+		Orchestrator: f.Orchestrator,
+		Subreaper:    f.Subreaper,
+		Ignored:      f.Ignored.Signals(),
+		Blocked:      f.Blocked.Signals(),
+		PidsMax:      f.PidsMax,
+		Unknown:      f.Unknown,
 	}
-	return ""
+	for _, z := range f.Zombies {
+		e.Zombies = append(e.Zombies, Zombies{Parent: z.Parent, Name: z.Name, Count: z.Count, Ours: z.Parent == f.PID})
+	}
+	return e
 }
 
-// Warning says, in one line for the log, what keeps a stop signal from arriving
-// and what to write in the Dockerfile instead. It quotes the command line of
-// PID 1. It is "" when all is well.
+// Warning returns one line for the log that says what keeps a stop signal from
+// arriving, and what to write in the Dockerfile instead. It quotes the command
+// line of PID 1. It is "" when nothing is wrong.
 func (e Environment) Warning() string {
 	const longest = 200 // of a command line, to keep it one line
 	line := strings.Join(e.InitArgs, " ")
@@ -125,14 +122,14 @@ func (e Environment) Warning() string {
 	}
 	switch {
 	case e.ShellForm:
-		return fmt.Sprintf("PID 1 is %q, which does not forward SIGTERM; %s", line, execForm(e.InitArgs))
+		return fmt.Sprintf("PID 1 is %q, which does not forward SIGTERM; %s", line, inspect.ExecForm(e.InitArgs))
 	case e.ShellScript:
 		return fmt.Sprintf("PID 1 is the shell script %q, which does not forward SIGTERM; start this program with exec there, as in exec \"$@\"", line)
 	}
 	return ""
 }
 
-// String is a table for people, a line for each fact.
+// String returns a table for people, one line a fact.
 func (e Environment) String() string {
 	var b strings.Builder
 	row := func(name, value string) { fmt.Fprintf(&b, "%-13s %s\n", name, value) }
@@ -140,17 +137,17 @@ func (e Environment) String() string {
 	row("process", e.process())
 	row("PID 1", e.pid1())
 	row("runtime", e.runtime())
-	row("orchestrator", or(e.Orchestrator, "none recognised"))
+	row("orchestrator", cmp.Or(e.Orchestrator, "none recognised"))
 	row("subreaper", map[bool]string{true: "yes", false: "no"}[e.Subreaper])
-	row("ignored", or(strings.Join(signalList(e.Ignored), " "), "no signal"))
-	row("blocked", or(strings.Join(signalList(e.Blocked), " "), "no signal"))
+	row("ignored", cmp.Or(strings.Join(signalList(e.Ignored), " "), "no signal"))
+	row("blocked", cmp.Or(strings.Join(signalList(e.Blocked), " "), "no signal"))
 	if len(e.Zombies) == 0 {
 		row("zombies", "none")
 	}
 	for _, z := range e.Zombies {
 		row("zombies", z.String())
 	}
-	row("pids.max", or(e.pidsMax(), "no limit"))
+	row("pids.max", cmp.Or(e.pidsMax(), "no limit"))
 	if len(e.Unknown) > 0 {
 		row("unknown", strings.Join(e.Unknown, ", "))
 	}
@@ -171,7 +168,7 @@ func (e Environment) process() string {
 }
 
 func (e Environment) pid1() string {
-	name := or(e.InitName, "unknown")
+	name := cmp.Or(e.InitName, "unknown")
 	switch {
 	case e.Init:
 		return name + ", this process"
@@ -184,7 +181,7 @@ func (e Environment) pid1() string {
 }
 
 func (e Environment) runtime() string {
-	name := or(e.Runtime, "none recognised")
+	name := cmp.Or(e.Runtime, "none recognised")
 	if e.GVisor {
 		name += ", on gVisor"
 	}
@@ -198,16 +195,17 @@ func (e Environment) pidsMax() string {
 	return fmt.Sprint(e.PidsMax)
 }
 
-// String is such as "3 of make (PID 7), which has to reap them".
+// String returns a line such as "3 of make (PID 7), which alone can reap them".
 func (z Zombies) String() string {
 	if z.Ours {
 		return fmt.Sprintf("%d of this process", z.Count)
 	}
-	return fmt.Sprintf("%d of %s (PID %d), which alone can reap them", z.Count, or(z.Name, "?"), z.Parent)
+	return fmt.Sprintf("%d of %s (PID %d), which alone can reap them", z.Count, cmp.Or(z.Name, "?"), z.Parent)
 }
 
-// LogValue is the same for machines, without what is zero. The command line of
-// PID 1 is in it only as part of the warning: it may hold secrets.
+// LogValue returns the facts as a group of attributes, without those that are
+// zero. The command line of PID 1, which may hold secrets, is only in the
+// warning.
 func (e Environment) LogValue() slog.Value {
 	attrs := []slog.Attr{slog.Int("pid", e.PID), slog.Int("parent", e.Parent), slog.Bool("init", e.Init)}
 	add := func(name string, set bool, value any) {
@@ -238,23 +236,9 @@ func (e Environment) zombies() (sum int) {
 	return sum
 }
 
-// unknown records, once, that what could not be read.
-func (e *Environment) unknown(what string) {
-	if !slices.Contains(e.Unknown, what) {
-		e.Unknown = append(e.Unknown, what)
-	}
-}
-
 func signalList(signals []os.Signal) (names []string) {
-	for _, sig := range signals {
-		names = append(names, signalName(sig))
+	for _, s := range signals {
+		names = append(names, sig.Name(s))
 	}
 	return names
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }

@@ -1,4 +1,4 @@
-package pid1
+package inspect
 
 import (
 	"bytes"
@@ -14,9 +14,9 @@ import (
 // more than one command, and forward no signal then either.
 var shells = []string{"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"}
 
-// shellRuns tells what the shell with the command line args was told to run:
-// the text after -c, or a script. Both are "" for one that reads its input, and
-// for any other program.
+// shellRuns returns what the shell with the command line args runs: the text
+// after -c, or a script. Both are "" for a shell that reads its input, and for
+// any other program.
 func shellRuns(args []string) (text, script string) {
 	args = withoutBusybox(args)
 	if len(args) == 0 || !slices.Contains(shells, path.Base(strings.TrimPrefix(args[0], "-"))) {
@@ -44,7 +44,7 @@ func shellRuns(args []string) (text, script string) {
 	return "", ""
 }
 
-// withoutBusybox makes "busybox sh" the sh that it is.
+// withoutBusybox returns the command line of sh for "busybox sh".
 func withoutBusybox(args []string) []string {
 	if len(args) > 1 && path.Base(args[0]) == "busybox" {
 		return args[1:]
@@ -52,9 +52,9 @@ func withoutBusybox(args []string) []string {
 	return args
 }
 
-// execForm is what to write instead of a shell form, of which args is the
-// command line.
-func execForm(args []string) string {
+// ExecForm returns what to write instead of a shell form of ENTRYPOINT. args is
+// the shell's command line.
+func ExecForm(args []string) string {
 	const control = ";|&(){}`\n"
 	text, _ := shellRuns(args)
 	words, plain := splitPlain(text)
@@ -115,7 +115,7 @@ func splitPlain(text string) (words []string, ok bool) {
 	return words, ok
 }
 
-// jsonArray is the exec form, which Docker reads as JSON.
+// jsonArray returns the exec form, which Docker reads as JSON.
 func jsonArray(words []string) string {
 	var quoted []string
 	for _, word := range words {

@@ -1,15 +1,15 @@
 //go:build unix
 
-package pid1
+package sig
 
 import (
 	"os"
 	"syscall"
 )
 
-// signalNames are the names that signal(7) gives, without the real-time ones,
-// which have none.
-var signalNames = [...]string{
+// names has the signals that every Unix has. What else there is differs, also by
+// processor: see osNames.
+var names = map[syscall.Signal]string{
 	syscall.SIGABRT:   "SIGABRT",
 	syscall.SIGALRM:   "SIGALRM",
 	syscall.SIGBUS:    "SIGBUS",
@@ -41,12 +41,19 @@ var signalNames = [...]string{
 	syscall.SIGXFSZ:   "SIGXFSZ",
 }
 
-// unfit says why a signal cannot be a stop signal.
+func nameOf(s syscall.Signal) string {
+	if name, ok := names[s]; ok {
+		return name
+	}
+	return osNames[s]
+}
+
+// NotStopSignals says why a signal cannot begin a stop.
 //
-// It is also why nothing here calls signal.Notify with an empty list, which
-// means all of them: SIGURG, with which Go's scheduler preempts goroutines,
-// then arrives dozens of times a second (runc#3364, containerd#4935).
-var unfit = map[os.Signal]string{
+// It is also why nothing here calls signal.Notify without a list, which means
+// all signals: SIGURG, with which Go's scheduler preempts goroutines, then
+// arrives dozens of times a second (runc#3364, containerd#4935).
+var NotStopSignals = map[os.Signal]string{
 	syscall.SIGKILL: "which no process can handle",
 	syscall.SIGSTOP: "which no process can handle",
 	syscall.SIGPROF: "which Go keeps for its profiler",
@@ -55,20 +62,14 @@ var unfit = map[os.Signal]string{
 	syscall.SIGPIPE: "which every write to a closed pipe raises",
 }
 
-// signalName is sig's name in signal(7), such as SIGTERM.
-func signalName(sig os.Signal) string {
-	if n, ok := sig.(syscall.Signal); ok && n >= 0 && int(n) < len(signalNames) && signalNames[n] != "" {
-		return signalNames[n]
-	}
-	return sig.String()
-}
-
-// catchable returns the signals that are worth passing on to a [Child].
-func catchable() (sigs []os.Signal) {
-	for sig := syscall.Signal(1); sig <= lastSignal; sig++ {
-		if unfit[sig] == "" && !cLibrary(sig) && !leftIgnored(sig) {
-			sigs = append(sigs, sig)
+// Catchable returns the signals that are worth passing on to a child: those
+// that may begin a stop, without those that were ignored at the start. A child
+// inherits that, but not if this process asks for the signal.
+func Catchable() (signals []os.Signal) {
+	for s := syscall.Signal(1); s <= last; s++ {
+		if NotStopSignals[s] == "" && !isCLibrary(s) && !IgnoredAtStart().Has(s) {
+			signals = append(signals, s)
 		}
 	}
-	return sigs
+	return signals
 }

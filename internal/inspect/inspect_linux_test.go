@@ -1,4 +1,4 @@
-package pid1
+package inspect
 
 import (
 	"maps"
@@ -6,8 +6,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
+
+	"github.com/entrypoint-go/entrypoint/internal/linux"
 )
 
 func TestParseStatus(t *testing.T) {
@@ -27,50 +28,6 @@ func TestParseStatus(t *testing.T) {
 		if got := parseStatus([]byte(tt.text)); got != tt.want {
 			t.Errorf("%q: got %+v, want %+v", tt.text, got, tt.want)
 		}
-	}
-}
-
-func TestSigset(t *testing.T) {
-	for sig := syscall.Signal(1); sig <= 64; sig++ {
-		set := sigset(1) << (sig - 1)
-		want := []os.Signal{sig}
-		if sig >= 32 && sig <= 34 {
-			want = nil
-		}
-		if got := set.list(); !slices.Equal(got, want) || !set.has(sig) || (^set).has(sig) {
-			t.Errorf("%d: got %v, %v", sig, got, set.has(sig))
-		}
-	}
-}
-
-func TestParseStat(t *testing.T) {
-	const rest = " 3 3 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 "
-	tests := []struct {
-		text string
-		want procStat
-		ok   bool
-	}{
-		{"7 (sh) Z 3" + rest + "1 0 9\n", procStat{7, 3, 1, "sh", 'Z'}, true},
-		{"7 (a) b (c) S 3" + rest + "12 0 9\n", procStat{7, 3, 12, "a) b (c", 'S'}, true},
-		{"7 (a\nb) R 0" + rest + "1", procStat{7, 0, 1, "a\nb", 'R'}, true},
-		{"7 () R 0" + rest + "1", procStat{7, 0, 1, "", 'R'}, true},
-		{"", procStat{}, false},
-		{"7 (sh) Z 3\n", procStat{}, false},
-		{"7 )sh( Z 3" + rest + "1 0 9\n", procStat{}, false},
-		{"x (sh) Z 3" + rest + "1\n", procStat{}, false},
-		{"7 (sh) Z y" + rest + "1\n", procStat{}, false},
-		{"7 (sh) Z 3" + rest + "z\n", procStat{}, false},
-		{"7 (sh) ZZ 3" + rest + "1\n", procStat{}, false},
-	}
-	for _, tt := range tests {
-		if got, ok := parseStat([]byte(tt.text)); got != tt.want || ok != tt.ok {
-			t.Errorf("%q: got %+v, %v; want %+v, %v", tt.text, got, ok, tt.want, tt.ok)
-		}
-	}
-
-	self, ok := parseStat(read("/proc/self/stat"))
-	if !ok || self.pid != os.Getpid() || self.parent != os.Getppid() || self.threads < 2 {
-		t.Errorf("this process: got %+v, %v", self, ok)
 	}
 }
 
@@ -143,21 +100,24 @@ short - line
 }
 
 func TestCountZombies(t *testing.T) {
-	stats := []procStat{
-		{9, 7, 1, "true", 'Z'},
-		{1, 0, 1, "app", 'S'},
-		{7, 1, 1, "make", 'S'},
-		{10, 7, 1, "cc", 'Z'},
-		{11, 7, 1, "ld", 'R'},
-		{12, 1, 1, "x", 'Z'},
-		{13, 7, 3, "threads", 'Z'}, // its main thread has ended, others run
-		{14, 99, 1, "y", 'Z'},      // its parent ended meanwhile
+	process := func(pid, parent, threads int, name string, state byte) linux.Process {
+		return linux.Process{PID: pid, Parent: parent, Threads: threads, Name: name, State: state}
 	}
-	want := []Zombies{{1, "app", 1, true}, {7, "make", 2, false}, {99, "", 1, false}}
-	if got := countZombies(stats, 1); !slices.Equal(got, want) {
+	all := []linux.Process{
+		process(9, 7, 1, "true", 'Z'),
+		process(1, 0, 1, "app", 'S'),
+		process(7, 1, 1, "make", 'S'),
+		process(10, 7, 1, "cc", 'Z'),
+		process(11, 7, 1, "ld", 'R'),
+		process(12, 1, 1, "x", 'Z'),
+		process(13, 7, 3, "threads", 'Z'), // its main thread has ended, others run
+		process(14, 99, 1, "y", 'Z'),      // its parent ended meanwhile
+	}
+	want := []Zombies{{1, "app", 1}, {7, "make", 2}, {99, "", 1}}
+	if got := countZombies(all); !slices.Equal(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if got := countZombies(nil, 1); got != nil {
+	if got := countZombies(nil); got != nil {
 		t.Errorf("got %+v, want none", got)
 	}
 }
@@ -291,14 +251,11 @@ func TestOrchestrator(t *testing.T) {
 
 // FuzzProc gives any text to every parser of /proc.
 func FuzzProc(f *testing.F) {
-	for _, name := range []string{"status", "stat", "cmdline", "cgroup", "mountinfo"} {
+	for _, name := range []string{"status", "cmdline", "cgroup", "mountinfo"} {
 		f.Add(read("/proc/self/" + name))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		parseStatus(text)
-		if s, ok := parseStat(text); ok && (len(s.name) > len(text) || s.state == 0) {
-			t.Errorf("%q: %+v", text, s)
-		}
 		args := parseCmdline(text)
 		if name := initName("0123456789abcde", args); !strings.HasPrefix(name, "0123456789abcde") {
 			t.Errorf("%q: %q", args, name)

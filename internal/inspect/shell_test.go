@@ -1,4 +1,4 @@
-package pid1
+package inspect
 
 import (
 	"bytes"
@@ -72,7 +72,7 @@ func TestExecForm(t *testing.T) {
 		{"", put},
 	}
 	for _, tt := range tests {
-		if got := execForm([]string{"/bin/sh", "-c", tt.text}); !strings.HasPrefix(got, tt.want) {
+		if got := ExecForm([]string{"/bin/sh", "-c", tt.text}); !strings.HasPrefix(got, tt.want) {
 			t.Errorf("%q: got %s, want %s", tt.text, got, tt.want)
 		}
 	}
@@ -88,7 +88,7 @@ func TestExecFormShell(t *testing.T) {
 		{nil, `["program", "argument"]`},
 	}
 	for _, tt := range tests {
-		if got := execForm(tt.args); !strings.Contains(got, "ENTRYPOINT "+tt.want) {
+		if got := ExecForm(tt.args); !strings.Contains(got, "ENTRYPOINT "+tt.want) {
 			t.Errorf("%q: got %s, want %s", tt.args, got, tt.want)
 		}
 	}
@@ -144,7 +144,7 @@ func FuzzShell(f *testing.F) {
 		}
 
 		// The advice is one line, and JSON where it is a command.
-		advice := execForm([]string{"/bin/sh", "-c", text})
+		advice := ExecForm([]string{"/bin/sh", "-c", text})
 		if strings.ContainsAny(advice, "\n\r") {
 			t.Errorf("%q: more than one line", advice)
 		}
