@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/entrypoint-go/entrypoint/internal/linux"
 	"github.com/entrypoint-go/entrypoint/internal/nstest"
 	"github.com/entrypoint-go/entrypoint/pid1"
 )
@@ -232,9 +233,8 @@ func TestInspectSignals(t *testing.T) {
 }
 
 func inspectSubreaper() int {
-	const setChildSubreaper = 36
-	if _, _, errno := syscall.Syscall(syscall.SYS_PRCTL, setChildSubreaper, 1, 0); errno != 0 {
-		return fail(errno)
+	if err := linux.SetSubreaper(true); err != nil {
+		return fail(err)
 	}
 	return inspectHelper()
 }

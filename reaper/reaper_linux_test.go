@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"github.com/entrypoint-go/entrypoint/internal/linux"
 	"github.com/entrypoint-go/entrypoint/internal/nstest"
 	"github.com/entrypoint-go/entrypoint/reaper"
 )
@@ -146,7 +147,7 @@ func TestDiedBefore(t *testing.T) { inBothModes(t, "died before") }
 
 func init() {
 	helpers["died before"] = func() int {
-		unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+		linux.SetSubreaper(true)
 		pid, end := orphan(5)
 		end()
 		p := &probe{exits: make(chan reaper.Exit, 1), done: make(chan error, 1)}
@@ -488,24 +489,23 @@ func TestSubreaperState(t *testing.T) {
 
 func init() {
 	helpers["subreaper state"] = func() int {
-		state := func() int32 {
-			var on int32
-			unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, ptr(&on), 0, 0, 0)
+		state := func() bool {
+			on, _ := linux.IsSubreaper()
 			return on
 		}
 		p := startProbe()
-		p.await("subreaper", func() bool { return state() == 1 && p.Work().Sweeps > 0 })
+		p.await("subreaper", func() bool { return state() && p.Work().Sweeps > 0 })
 		code := p.stop()
-		p.check("subreaper after Run", state(), int32(0))
+		p.check("subreaper after Run", state(), false)
 
-		unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+		linux.SetSubreaper(true)
 		p.Subreaper = false // by inheritance
 		p.start()
 		pid, end := orphan(4)
 		end()
 		p.check("exit", p.next(), reaper.Exit{PID: pid, Code: 4})
 		code |= p.stop()
-		p.check("subreaper after Run", state(), int32(1))
+		p.check("subreaper after Run", state(), true)
 		return code
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/entrypoint-go/entrypoint/internal/linux"
 	"github.com/entrypoint-go/entrypoint/internal/nstest"
 	"github.com/entrypoint-go/entrypoint/reaper"
 )
@@ -89,7 +90,7 @@ func init() {
 			p.await("subreaper", func() bool { return p.Work().Sweeps > 0 })
 		} else {
 			p.done <- nil
-			unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) // for the orphans below
+			linux.SetSubreaper(true) // for the orphans below
 		}
 		ctx, cancel := within(20 * time.Second)
 		defer cancel()
@@ -212,7 +213,7 @@ func init() {
 	}
 	helpers["terminate forkers"] = func() int {
 		p := &probe{}
-		unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+		linux.SetSubreaper(true)
 		for range 3 {
 			role("forker").Start()
 		}

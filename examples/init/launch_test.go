@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/entrypoint-go/entrypoint/internal/linux"
 	"github.com/entrypoint-go/entrypoint/internal/nstest"
 	"golang.org/x/sys/unix"
 )
@@ -38,7 +39,7 @@ func launch() int {
 	var err error
 	switch what {
 	case "subreaper":
-		err = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+		err = linux.SetSubreaper(true)
 	case "parent":
 		// Not replaced: the test kills this process, and cmd lives on.
 		cmd := &exec.Cmd{Path: path, Args: argv, Env: env, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}

@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// names has the signals that every Unix has. What else there is differs, also by
-// processor: see osNames.
-var names = map[syscall.Signal]string{
+// names has the signals that every Unix has, by number. What else there is
+// differs, also by processor: see osNames.
+var names = [...]string{
 	syscall.SIGABRT:   "SIGABRT",
 	syscall.SIGALRM:   "SIGALRM",
 	syscall.SIGBUS:    "SIGBUS",
@@ -42,8 +42,8 @@ var names = map[syscall.Signal]string{
 }
 
 func nameOf(s syscall.Signal) string {
-	if name, ok := names[s]; ok {
-		return name
+	if s >= 0 && int(s) < len(names) && names[s] != "" {
+		return names[s]
 	}
 	return osNames[s]
 }
