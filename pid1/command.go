@@ -24,8 +24,8 @@ func Command(cmd *exec.Cmd) *Child {
 	return &Child{Cmd: cmd}
 }
 
-// A Child is a Server that runs a program in a child process, as tini does. Its
-// end is the end of the server, and its status is that of [ExitCode].
+// A Child is a Server that runs a program in a child process, as tini does. The
+// server ends when the program ends, and [ExitCode] knows its status.
 //
 // The child gets every signal that this process can catch. Not passed on are
 // the signals that begin a stop ([App.Signals], and SIGHUP if [App.OnHangup] is
@@ -41,7 +41,7 @@ func Command(cmd *exec.Cmd) *Child {
 // alone, or to its whole group if Cmd.SysProcAttr asks for Setpgid, Setsid or
 // Foreground.
 type Child struct {
-	// Cmd is the program. It must not be used for anything else. Stdin, Stdout
+	// Cmd is the program. It must be set, and not be used for anything else. Stdin, Stdout
 	// and Stderr are the null device unless they are set. If Stdout or Stderr is
 	// not an *os.File, set WaitDelay too: a grandchild that keeps the pipe open
 	// would delay the end of the server.
