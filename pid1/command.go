@@ -11,71 +11,45 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/entrypoint-go/entrypoint/internal/sig"
 )
 
-// Command makes a Server of a program: &Child{Cmd: cmd}, see [Child]. It panics
-// if cmd is nil.
-func Command(cmd *exec.Cmd) Server {
+// Command returns a Server that runs cmd: &Child{Cmd: cmd}. It panics if cmd is
+// nil.
+func Command(cmd *exec.Cmd) *Child {
 	if cmd == nil {
 		panic("pid1: Command: nil *exec.Cmd")
 	}
 	return &Child{Cmd: cmd}
 }
 
-// A Child is a Server that runs a program in a child process, as tini does: it
-// passes signals on, and its end is the end of the server, see [ExitCode].
+// A Child is a Server that runs a program in a child process, as tini does. The
+// server ends when the program ends, and [ExitCode] knows its status.
 //
-// # Signals
+// The child gets every signal that this process can catch. Not passed on are
+// the signals that begin a stop ([App.Signals], and SIGHUP if [App.OnHangup] is
+// set), those that Go's runtime uses (SIGURG, SIGPROF), SIGCHLD, SIGPIPE unless
+// Rewrite has it, and those that were ignored when this process started: they
+// stay ignored, in the child too.
 //
-// Every signal that this process can catch is sent to the child, from before it
-// starts to its end, save those that begin a stop ([App.Signals]; SIGHUP if
-// [App.OnHangup] is set) and the following:
+// A stop sends the child the signal that began it, or SIGTERM, and SIGKILL
+// shortly before the deadline. Off Unix it ends the child at once.
 //
-//   - SIGCHLD, which is about this process's children, SIGURG and SIGPROF, which
-//     belong to Go's runtime, and the signals 32 to 34 of the C library.
-//   - SIGPIPE, unless Rewrite has it: each write of this process to a broken
-//     connection raises one, which would end the child.
-//   - SIGTTIN and SIGTTOU when the child has the terminal.
-//   - Those that were ignored when this process started, by nohup(1) for
-//     instance, as far as Go leaves them ignored: SIGHUP, SIGINT, SIGCONT,
-//     SIGTSTP; see Exec for the others. They stay ignored, here and in the child.
-//
-// Several signals of one number that arrive at the same moment may become one,
-// real-time signals too. The child starts with the signals ignored and blocked
-// that this process was started with, with the limits that [Exec] tells of.
-//
-// # Process group and terminal
-//
-// The child always gets a process group of its own, so that Ctrl-C reaches it
-// once and not twice. If Cmd.Stdin is the terminal that this process is in the
-// foreground of, the child's group becomes the foreground (on Linux): shells
-// and their job control work. When SIGTSTP, SIGTTIN or SIGTTOU stops the child,
-// this process stops too (on Linux, not as PID 1), and SIGCONT wakes both.
-//
-// Signals go to the child alone, or to all processes of its group if
-// Cmd.SysProcAttr asks for Setpgid, Setsid or Foreground. If it asks for
-// Pdeathsig, the thread that starts the child lives as long as the child: the
-// kernel sends that signal at the end of the thread, not of the process.
-//
-// # Stop
-//
-// Shutdown sends the signal that began the stop, or SIGTERM if it was none, and
-// then SIGCONT, for a child that is stopped. Shortly before the deadline it
-// sends SIGKILL. Off Unix, where there are no such signals, it ends the child
-// at once. A Child never counts as a server of requests for App.Delay.
-//
-// # Cmd
-//
-// The Cmd must be used for nothing else. As in any other use of it, its Stdin,
-// Stdout and Stderr are the null device unless they are set. If Stdout is not
-// an *os.File, set WaitDelay too: a grandchild that keeps the pipe open would
-// delay the end of the server.
+// The child has a process group of its own, which becomes the foreground of the
+// terminal if Cmd.Stdin is the terminal of this process. Signals go to the child
+// alone, or to its whole group if Cmd.SysProcAttr asks for Setpgid, Setsid or
+// Foreground.
 type Child struct {
+	// Cmd is the program. It must be set, and not be used for anything else. Stdin, Stdout
+	// and Stderr are the null device unless they are set. If Stdout or Stderr is
+	// not an *os.File, set WaitDelay too: a grandchild that keeps the pipe open
+	// would delay the end of the server.
 	Cmd *exec.Cmd
 
-	// Rewrite replaces signals on their way to the child, the stop signal
-	// included: SIGTERM by SIGQUIT, say, for a server that drains on that.
-	// Nil drops a signal. A signal that is replaced is not looked up again.
+	// Rewrite replaces signals on their way to the child, stop signals included:
+	// SIGTERM by SIGQUIT, for instance, for a server that drains on SIGQUIT. Nil
+	// as a value drops the signal. Signals without an entry are not changed.
 	Rewrite map[os.Signal]os.Signal
 
 	once    sync.Once
@@ -83,13 +57,15 @@ type Child struct {
 	ended   chan struct{} // closed when the child has ended, or never will start
 	err     error         // of ListenAndServe; valid when ended is closed
 
-	// What SysProcAttr asks for, settled before the start.
+	// What SysProcAttr asks for, decided before the start.
 	group    bool // signals go to the group
 	terminal bool // the child's group becomes the foreground
 
-	mu      sync.Mutex // guards the rest, and keeps signals from a PID that is no longer the child's
+	// mu guards the rest, and keeps signals from a PID that is no longer the
+	// child's.
+	mu      sync.Mutex
 	state   childState
-	pending []os.Signal // what came before it ran
+	pending []os.Signal // that arrived before it ran
 }
 
 type childState int
@@ -101,7 +77,7 @@ const (
 	childEnded // or never to be started
 )
 
-// prepare settles what can be before the start.
+// prepare does once what is needed before anything else.
 func (c *Child) prepare() {
 	c.once.Do(func() {
 		c.settled, c.ended = make(chan struct{}), make(chan struct{})
@@ -111,7 +87,7 @@ func (c *Child) prepare() {
 
 // ListenAndServe starts the program and returns when it has ended: nil for exit
 // status 0, an [*exec.ExitError] for others, an [*ExecError] if it could not be
-// started. After Shutdown it starts nothing and returns nil.
+// started. After Shutdown it starts nothing and returns nil. A Child runs once.
 func (c *Child) ListenAndServe() error {
 	c.prepare()
 	c.mu.Lock()
@@ -129,30 +105,30 @@ func (c *Child) ListenAndServe() error {
 	case childEnded:
 		return nil
 	}
-	return errors.New("pid1: Command: an exec.Cmd runs once, make a new one")
+	return errors.New("pid1: Command: the program was started before: an exec.Cmd runs once, make a new one")
 }
 
 func (c *Child) run() error {
-	if c.needsThread() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
+	// A child with Pdeathsig dies with the thread that started it, not with the
+	// process (golang/go#27505): keep the thread. It waits for the child anyway.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := c.Cmd.Start(); err != nil {
+		c.enter(childEnded)
+		return newExecError(c.Cmd.Path, err)
 	}
-	if err := c.start(); err != nil {
-		c.became(childEnded)
-		return execError(c.Cmd.Path, err)
-	}
-	c.became(childRunning)
+	c.enter(childRunning)
 
-	// While the dead child is a zombie its PID, and that of its group, cannot
-	// be another's. After that no signal must be sent.
+	// As long as the dead child is a zombie, nobody else has its PID. After that
+	// no signal must be sent.
 	c.awaitEnd()
-	c.became(childEnded)
+	c.enter(childEnded)
 	defer c.takeTerminal()
 	return c.Cmd.Wait()
 }
 
-// became enters a state after childStarting.
-func (c *Child) became(state childState) {
+// enter enters a state after childStarting.
+func (c *Child) enter(state childState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state == childStarting {
@@ -160,17 +136,16 @@ func (c *Child) became(state childState) {
 	}
 	c.state = state
 	if state == childRunning {
-		for _, sig := range c.pending {
-			c.sendLocked(sig)
+		for _, s := range c.pending {
+			_ = c.sendLocked(s) // as in signal
 		}
 	}
 	c.pending = nil
 }
 
-// ExitCode is the status that a program should exit with that runs nothing but
-// this child: [ExitCode] of what ListenAndServe returned, whatever else failed in
-// the stop of the App. It is 1 before the child has ended, and if it was never
-// started.
+// ExitCode returns the exit code for a program that runs nothing but this child:
+// [ExitCode] of what ListenAndServe returned, whatever else failed in the stop of
+// the App. It is 1 before the child has ended, and if it was never started.
 func (c *Child) ExitCode() int {
 	c.prepare()
 	if !c.hasEnded() {
@@ -179,19 +154,19 @@ func (c *Child) ExitCode() int {
 	return ExitCode(c.err)
 }
 
-// Shutdown ends the child, see [Child]. It returns nil when the child has ended
-// by itself after the stop signal, whatever its status, which is
-// ListenAndServe's to tell.
+// Shutdown sends the stop signal and waits for the end of the child. When ctx is
+// about to end it sends SIGKILL, and returns an error. It returns nil when the
+// child has ended before that; ListenAndServe returns the child's status.
 func (c *Child) Shutdown(ctx context.Context) error {
 	c.prepare()
 	if c.cancelStart() || c.hasEnded() {
 		return nil
 	}
-	sig := os.Signal(syscall.SIGTERM)
+	stopSignal := os.Signal(syscall.SIGTERM)
 	if by := (*SignalError)(nil); errors.As(stopCause(ctx), &by) {
-		sig = by.Signal
+		stopSignal = by.Signal
 	}
-	err := c.stop(c.rewritten(sig))
+	err := c.stop(c.rewritten(stopSignal))
 
 	cut := cutoff(ctx)
 	defer cut.Stop()
@@ -206,11 +181,11 @@ func (c *Child) Shutdown(ctx context.Context) error {
 	case <-c.ended:
 	case <-ctx.Done():
 	}
-	return errors.Join(fmt.Errorf("still running after %s, killed: %w", signalName(sig), cutReason(ctx)), err)
+	return errors.Join(fmt.Errorf("still running after %s, killed: %w", sig.Name(stopSignal), cutReason(ctx)), err)
 }
 
-// startWait is how long kill waits for a child that is being started. It takes a
-// millisecond; on a network file system, or a busy machine, more.
+// startWait is how long kill waits for a child that is being started. A start
+// takes a millisecond; on a network file system, or a busy machine, more.
 const startWait = time.Second
 
 // kill ends the child at once. The caller is about to exit: a child that is
@@ -220,7 +195,7 @@ func (c *Child) kill() {
 	if c.cancelStart() {
 		return
 	}
-	_ = c.send(os.Kill) // nothing is left to do about an error
+	_ = c.send(os.Kill) // the caller exits, whatever happens
 	select {
 	case <-c.settled:
 	case <-time.After(startWait):
@@ -251,44 +226,44 @@ func (c *Child) hasEnded() bool {
 
 func (c *Child) name() string { return filepath.Base(c.Cmd.Path) }
 
-// signal passes sig on. It has nobody to tell that the child has changed its
-// user and cannot be signalled; Shutdown has.
-func (c *Child) signal(sig os.Signal) {
-	if sig == sigCont {
+// signal passes s on. An error, of a child that has changed its user for
+// instance, is reported by Shutdown when it meets the same.
+func (c *Child) signal(s os.Signal) {
+	if s == sigCont {
 		c.giveTerminal()
 	}
-	_ = c.send(c.rewritten(sig))
+	_ = c.send(c.rewritten(s))
 }
 
-// rewritten is sig as the child gets it: nil if it does not.
-func (c *Child) rewritten(sig os.Signal) os.Signal {
-	if to, ok := c.Rewrite[sig]; ok {
+// rewritten returns s as the child gets it, nil if the child does not get it.
+func (c *Child) rewritten(s os.Signal) os.Signal {
+	if to, ok := c.Rewrite[s]; ok {
 		return to
 	}
-	return sig
+	return s
 }
 
-// send sends sig to the child, at once or when it has started. It does nothing
-// if the child has ended, or sig is nil.
-func (c *Child) send(sig os.Signal) error {
+// send sends s to the child, at once or when it has started. It does nothing if
+// the child has ended, or s is nil.
+func (c *Child) send(s os.Signal) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case sig == nil:
+	case s == nil:
 	case c.state == childRunning:
-		return c.sendLocked(sig)
+		return c.sendLocked(s)
 	case c.state != childEnded:
-		c.pending = append(c.pending, sig)
+		c.pending = append(c.pending, s)
 	}
 	return nil
 }
 
-// sendLocked sends sig to the child, or to its group. That the child has ended
-// is no error.
-func (c *Child) sendLocked(sig os.Signal) error {
-	err := c.kick(sig)
+// sendLocked sends s to the child, or to its group. A child that has ended is no
+// error.
+func (c *Child) sendLocked(s os.Signal) error {
+	err := c.sendSignal(s)
 	if err == nil || errors.Is(err, os.ErrProcessDone) {
 		return nil
 	}
-	return fmt.Errorf("send %s: %w", signalName(sig), err)
+	return fmt.Errorf("send %s to the child: %w", sig.Name(s), err)
 }

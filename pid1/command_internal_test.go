@@ -45,30 +45,3 @@ func TestKillWhileStarting(t *testing.T) {
 		}
 	}
 }
-
-func TestParseSignal(t *testing.T) {
-	for text, want := range map[string]syscall.Signal{
-		"SIGTERM": syscall.SIGTERM, "TERM": syscall.SIGTERM, "term": syscall.SIGTERM, "15": 15, "SIGKILL": syscall.SIGKILL,
-		"1": 1, "31": 31, "Usr1": syscall.SIGUSR1,
-		"": 0, "0": 0, "-1": 0, "999": 0, "SIG": 0, "SIGSIGTERM": 0, "TERMS": 0, " 15": 0, "1e1": 0, "signal 7": 0,
-	} {
-		sig, err := ParseSignal(text)
-		if want == 0 && err == nil || want != 0 && sig != want {
-			t.Errorf("%q: got %v, %v, want %d", text, sig, err, int(want))
-		}
-	}
-}
-
-func FuzzParseSignal(f *testing.F) {
-	f.Add("SIGTERM")
-	f.Add("64")
-	f.Fuzz(func(t *testing.T, text string) {
-		sig, err := ParseSignal(text)
-		if err != nil {
-			return
-		}
-		if again, err := ParseSignal(signalName(sig)); err != nil && signalName(sig) != sig.String() || err == nil && again != sig {
-			t.Errorf("%q is %v, whose name is %v: %v", text, sig, again, err)
-		}
-	})
-}

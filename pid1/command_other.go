@@ -1,28 +1,22 @@
-//go:build !linux
+//go:build !unix
 
 package pid1
 
-import (
-	"os"
-	"syscall"
-)
+import "os"
 
-// lastSignal is the last signal that all systems have.
-const lastSignal = 31
+var sigCont os.Signal // none
 
-func leftIgnored(syscall.Signal) bool { return false }
+func (c *Child) prepareGroup() {}
 
-func cLibrary(syscall.Signal) bool { return false }
+func (c *Child) sendSignal(s os.Signal) error { return c.Cmd.Process.Signal(s) }
 
-func (c *Child) needsThread() bool { return false }
+// stop ends the child: no signal but os.Kill can be sent here.
+func (c *Child) stop(os.Signal) error { return c.send(os.Kill) }
 
-func (c *Child) start() error { return c.Cmd.Start() }
+func (c *Child) signals() []os.Signal { return nil }
 
-// awaitEnd leaves waiting to Wait.
 func (c *Child) awaitEnd() {}
 
 func (c *Child) giveTerminal() {}
 
 func (c *Child) takeTerminal() {}
-
-func inForeground(*os.File) bool { return false }

@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/entrypoint-go/entrypoint/internal/inspect"
+	"github.com/entrypoint-go/entrypoint/internal/sig"
 )
 
 // Exec replaces this process by the program argv[0], called with argv, as
@@ -17,42 +20,42 @@ import (
 // runs on, no deferred function and no hook. Exec returns only when that
 // failed, always with an [*ExecError].
 //
-// A name without a slash is looked up in $PATH, like [exec.LookPath] does: a
-// program found in the current directory by that way is refused with
-// [exec.ErrDot]. A text file without a #! line is refused; a shell would run it.
+// A name without a slash is looked up in $PATH as by [exec.LookPath]: a program
+// found there in the current directory is refused with [exec.ErrDot]. A text
+// file without a #! line is refused; a shell would run it.
 //
-// On Linux the program starts with the signals that this one started with. What
-// [os/signal.Notify] caught has its default action again, what
-// [os/signal.Ignore] ignored too, and a CPU profile is ended, whose timer would
-// kill the program. Go's runtime takes some over before any Go code runs, so
-// that a signal that was ignored at the start is ignored again only if it is
-// SIGHUP, SIGINT, SIGCONT, SIGTSTP, SIGTTIN or SIGTTOU. A signal that was blocked
-// is blocked again except SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGTERM, SIGSYS,
-// SIGCHLD, SIGURG, SIGPROF and those of program faults. A container runtime
-// starts programs with none of either. Where that is not enough, on amd64 and
-// arm64, build with -tags entrypoint_signals -ldflags=-checklinkname=0: then all
-// are as they were.
+// On Linux the program starts with the default action of every signal, whatever
+// [os/signal.Notify] or [os/signal.Ignore] have changed. SIGHUP, SIGINT, SIGCONT,
+// SIGTSTP, SIGTTIN and SIGTTOU are ignored if they were when this process
+// started, by nohup(1) for instance.
 //
-// Off Unix the Err is [errors.ErrUnsupported].
+// Off Unix, Err wraps [errors.ErrUnsupported].
 func Exec(argv ...string) error {
 	if len(argv) == 0 {
 		return &ExecError{Err: errors.New("no program is named: the argument list is empty")}
 	}
 	path, err := exec.LookPath(argv[0])
 	if err == nil {
-		err = replace(path, argv, os.Environ())
+		err = replace(path, argv)
 	}
 	if path == "" {
 		path = argv[0]
 	}
-	return execError(path, err)
+	return newExecError(path, err)
 }
 
-// ExecError says why a program could not be run, by [Exec] or by [Command]. The
-// kernel's answer is often a riddle: "no such file or directory" for a file
-// that is there may mean its loader. Cause solves the common ones.
+// replace is execve with signals as at the start of this process.
+func replace(path string, argv []string) error {
+	undo := sig.PrepareExec()
+	defer undo()
+	return syscall.Exec(path, argv, os.Environ())
+}
+
+// ExecError says why [Exec] or [Command] could not run a program. The kernel's
+// answer is often misleading: "no such file or directory" about a file that is
+// there can mean its loader. Cause explains the common cases.
 type ExecError struct {
-	Path  string // the file; the name as it was given where none was found
+	Path  string // the file, or the name as it was given if there is none
 	Found bool   // a file of that name exists
 	Cause string // the likely cause, for people; "" when Err says it all
 	Err   error  // exec.ErrNotFound, exec.ErrDot or the kernel's answer
@@ -68,8 +71,9 @@ func (e *ExecError) Error() string {
 
 func (e *ExecError) Unwrap() error { return e.Err }
 
-// ExitCode is 127 when there is no such program and 126 when there is one that
-// cannot be run, as in POSIX. (Shells give 127 also for a missing interpreter.)
+// ExitCode returns 127 when there is no such program, and 126 when there is one
+// that cannot be run, as in POSIX. (Shells also use 127 for a missing
+// interpreter.)
 func (e *ExecError) ExitCode() int {
 	if e.Found {
 		return 126
@@ -77,13 +81,13 @@ func (e *ExecError) ExitCode() int {
 	return 127
 }
 
-// execError explains why path could not be run. The error may come from
-// exec.LookPath, syscall.Exec or exec.Cmd.Start; a relative path must be
-// relative to this process's directory.
-func execError(path string, err error) *ExecError {
+// newExecError explains why path could not be run. err is from exec.LookPath,
+// syscall.Exec or exec.Cmd.Start. A relative path is taken as relative to this
+// process's directory.
+func newExecError(path string, err error) *ExecError {
 	e := &ExecError{Path: path, Err: err}
 
-	// The path is in our own message: keep the reason alone.
+	// Our own message has the path: keep the reason alone.
 	var dir *fs.PathError
 	switch look := (*exec.Error)(nil); {
 	case errors.As(err, &look):
@@ -110,14 +114,14 @@ func execError(path string, err error) *ExecError {
 
 	_, stat := os.Stat(e.Path)
 	e.Found = !errors.Is(stat, fs.ErrNotExist)
-	e.Cause = execCause(e.Path, e.Err)
+	e.Cause = inspect.ExecCause(e.Path, e.Err)
 	if errors.Is(e.Err, exec.ErrDot) {
 		e.Cause = fmt.Sprintf("$PATH leads to the current directory; if that program is meant, call it %q", "./"+e.Path)
 	}
 	return e
 }
 
-// inPath is the first file in $PATH called name, executable or not, or "".
+// inPath returns the first file in $PATH called name, executable or not, or "".
 func inPath(name string) string {
 	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
 		file := filepath.Join(dir, name)

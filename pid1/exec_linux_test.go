@@ -34,9 +34,6 @@ var jobSignals = []syscall.Signal{
 	syscall.SIGHUP, syscall.SIGINT, syscall.SIGCONT, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU,
 }
 
-// allInherited is whether that of all others does, too: see inherited_linux.go.
-var allInherited bool
-
 // execSignals changes every disposition that os/signal can change.
 func execSignals() int {
 	for sig := syscall.Signal(1); sig < 65; sig++ {
@@ -54,10 +51,6 @@ func execSignals() int {
 }
 
 func TestExecSignals(t *testing.T) {
-	ignored := []syscall.Signal{syscall.SIGHUP}
-	if allInherited {
-		ignored = append(ignored, syscall.SIGPIPE, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGURG, syscall.SIGSEGV)
-	}
 	tests := []struct {
 		setup       string
 		ignored     []syscall.Signal
@@ -66,7 +59,7 @@ func TestExecSignals(t *testing.T) {
 		{setup: ":"},
 		{setup: "trap '' HUP INT CONT TSTP TTIN TTOU", ignored: jobSignals},
 		{setup: "trap '' TTOU", ignored: []syscall.Signal{syscall.SIGTTOU}},
-		{setup: "trap '' HUP PIPE TERM USR1 URG SEGV", ignored: ignored},
+		{setup: "trap '' HUP PIPE TERM USR1 URG SEGV", ignored: []syscall.Signal{syscall.SIGHUP}},
 	}
 	for _, tt := range tests {
 		cmd := nstest.Child(t, "exec-signals")
@@ -91,9 +84,6 @@ func TestExecMask(t *testing.T) {
 	cmd.Path, _ = exec.LookPath("env")
 	out, err := cmd.CombinedOutput()
 	want := maskOf(syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTSTP, syscall.SIGWINCH)
-	if allInherited {
-		want |= maskOf(syscall.SIGTERM, syscall.SIGSEGV)
-	}
 	if got := statusMask(t, out, "SigBlk"); err != nil || got != want {
 		t.Errorf("got %#x, want %#x (%v)", got, want, err)
 	}

@@ -3,6 +3,8 @@ package pid1
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"os"
 	"os/exec"
 	"syscall"
 
@@ -21,7 +23,45 @@ const (
 	exitSignal   = 128
 )
 
-// ExitCode is the status that main should exit with after err:
+// Exit ends the process with the status ExitCode(err). An error that [App.Run] has
+// not logged yet is logged first, by slog.Default(). Use it as the last line of
+// main:
+//
+//	pid1.Exit(pid1.Run(context.Background(), srv))
+func Exit(err error) {
+	code := ExitCode(err)
+	if err != nil && !isLogged(err) {
+		slog.Error("failed", "error", err, "exit_code", code)
+	}
+	os.Exit(code)
+}
+
+// A logged error is one that Run has logged. Error, errors.Is and errors.As show
+// the error inside.
+type logged struct{ err error }
+
+func (e *logged) Error() string { return e.err.Error() }
+func (e *logged) Unwrap() error { return e.err }
+
+// isLogged reports whether err, or all that is joined in it, has been logged.
+func isLogged(err error) bool {
+	switch e := err.(type) {
+	case *logged:
+		return true
+	case interface{ Unwrap() error }:
+		return isLogged(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, err := range e.Unwrap() {
+			if !isLogged(err) {
+				return false
+			}
+		}
+		return len(e.Unwrap()) > 0
+	}
+	return false
+}
+
+// ExitCode returns the status that main should exit with after err:
 //
 //	0        err is nil: a clean stop
 //	128+n    signal n forced the stop (ErrForced)
@@ -30,13 +70,13 @@ const (
 //	124      a deadline passed: the error is a context.DeadlineExceeded
 //	1        any other error
 //
-// The first line that fits counts. A program's own exit status counts where the
-// program is what Run runs, or where err is the program's error itself; not
-// where a shutdown hook merely used one. An error of any type that has a method
-// ExitCode() int with a result from 1 to 255 counts like a program's.
+// The first line that fits counts. The exit status of a program counts if Run
+// runs the program, or if err is the program's error itself; not if a shutdown
+// hook used one. An error with a method ExitCode() int counts like a program's
+// if the result is from 1 to 255.
 //
-// Use it as os.Exit(pid1.ExitCode(err)), never by raising a signal: the kernel
-// drops the default action of signals for PID 1, and Go then exits with 2.
+// Exit with the code, see [Exit]; do not raise a signal instead: the kernel drops
+// the default action of signals for PID 1, and Go then exits with 2.
 func ExitCode(err error) int {
 	if err == nil {
 		return 0
@@ -70,7 +110,7 @@ func forcedCode(err error) int {
 	return exitError
 }
 
-// programCode is the exit status of a program that err tells of, or 0.
+// programCode returns the exit status of a program that failed with err, or 0.
 func programCode(err error) int {
 	switch e := err.(type) {
 	case nil, *shutdown.HookError:

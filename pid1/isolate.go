@@ -10,11 +10,12 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/entrypoint-go/entrypoint/internal/linux"
 	"github.com/entrypoint-go/entrypoint/reaper"
 )
 
-// isolate is Run of a PID 1 with Isolate. The servers' process is a Child with
-// nothing around it: it gets every signal, and its stop is its own affair.
+// isolate is Run for PID 1 with Isolate. The servers run in a child process that
+// gets every signal and stops itself.
 func (a *App) isolate(ctx context.Context) error {
 	path, err := os.Executable()
 	if err != nil {
@@ -37,11 +38,11 @@ func (a *App) isolate(ctx context.Context) error {
 	var stopped time.Time // when the first stop signal came
 	for {
 		select {
-		case sig := <-signals:
-			if stopped.IsZero() && slices.Contains(a.stopSignals(), sig) {
+		case received := <-signals:
+			if stopped.IsZero() && slices.Contains(a.stopSignals(), received) {
 				stopped = time.Now()
 			}
-			child.signal(sig)
+			child.signal(received)
 		case err := <-ended:
 			a.terminate(stopped)
 			if err != nil {
@@ -52,12 +53,12 @@ func (a *App) isolate(ctx context.Context) error {
 	}
 }
 
-// terminate ends what the servers' process has left, in what it has left of the
-// grace period.
+// terminate ends the processes that the servers' process left behind, in the
+// rest of the grace period.
 func (a *App) terminate(stopped time.Time) {
 	plan, err := a.Shutdown.Plan(0, 1)
 	if err != nil {
-		return // the servers' process has refused that
+		return // the servers' process has reported the error
 	}
 	if stopped.IsZero() {
 		stopped = time.Now()
@@ -67,4 +68,12 @@ func (a *App) terminate(stopped time.Time) {
 	if err := reaper.Terminate(ctx); err != nil {
 		a.log().Warn("processes are left", "error", err)
 	}
+}
+
+// becomeSubreaper makes this process adopt orphaned descendants until undo is
+// called. Where it cannot, the Reaper reports the error.
+func becomeSubreaper() (undo func()) {
+	was, _ := linux.IsSubreaper()
+	_ = linux.SetSubreaper(true)
+	return func() { _ = linux.SetSubreaper(was) }
 }

@@ -6,9 +6,9 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
+
+	"github.com/entrypoint-go/entrypoint/internal/sig"
 )
 
 // SignalError is the reason for a stop by signal. It is the cause of the
@@ -18,7 +18,7 @@ type SignalError struct {
 	Signal os.Signal
 }
 
-func (e *SignalError) Error() string { return "received " + signalName(e.Signal) }
+func (e *SignalError) Error() string { return "received " + sig.Name(e.Signal) }
 
 // Is makes errors.Is(err, context.Canceled) hold: a context that a signal
 // ended was cancelled, and code that tests its cause for that must see it
@@ -26,22 +26,7 @@ func (e *SignalError) Error() string { return "received " + signalName(e.Signal)
 func (e *SignalError) Is(target error) bool { return target == context.Canceled }
 
 // Reason is the signal's name, such as SIGTERM, for the head of a report.
-func (e *SignalError) Reason() string { return signalName(e.Signal) }
-
-// ParseSignal returns the signal that s names: SIGTERM, TERM or 15, in capitals
-// or not. Real-time signals have only numbers, 35 to 64 on Linux.
-func ParseSignal(s string) (os.Signal, error) {
-	if n, err := strconv.Atoi(s); err == nil && n >= 1 && n <= lastSignal {
-		return syscall.Signal(n), nil
-	}
-	name := "SIG" + strings.TrimPrefix(strings.ToUpper(s), "SIG")
-	for n := 1; n <= lastSignal; n++ {
-		if sig := syscall.Signal(n); signalName(sig) == name {
-			return sig, nil
-		}
-	}
-	return nil, fmt.Errorf("pid1: no signal is called %q: want a name such as SIGTERM, or a number from 1 to %d", s, lastSignal)
-}
+func (e *SignalError) Reason() string { return sig.Name(e.Signal) }
 
 // stopSignals returns the signals that begin a stop.
 func (a *App) stopSignals() []os.Signal {
@@ -53,9 +38,9 @@ func (a *App) stopSignals() []os.Signal {
 
 // checkSignals refuses stop signals that would never arrive, or always.
 func (a *App) checkSignals() error {
-	for i, sig := range a.Signals {
-		if reason := unfit[sig]; reason != "" {
-			return fmt.Errorf("pid1: App.Signals[%d] is %s, %s: remove it", i, signalName(sig), reason)
+	for i, s := range a.Signals {
+		if reason := sig.NotStopSignals[s]; reason != "" {
+			return fmt.Errorf("pid1: App.Signals[%d] is %s, %s: remove it", i, sig.Name(s), reason)
 		}
 	}
 	return nil
@@ -97,12 +82,13 @@ func (a *App) wanted(parts []*part) []os.Signal {
 		return append(slices.Clone(a.stopSignals()), syscall.SIGHUP)
 	}
 
-	// What we were told to ignore a child must be, too: it inherits that, but
-	// not if we ask for the signal. So do that only where the program insists.
+	// A child inherits that a signal was ignored at the start, but not if this
+	// process asks for the signal. So ask only if the user did.
 	sigs := forwarded
-	for _, sig := range a.stopSignals() {
-		if s, ok := sig.(syscall.Signal); !ok || a.Signals != nil || !leftIgnored(s) {
-			sigs = append(sigs, sig)
+	for _, s := range a.stopSignals() {
+		n, ok := s.(syscall.Signal)
+		if !ok || a.Signals != nil || !sig.IgnoredAtStart().Has(n) {
+			sigs = append(sigs, s)
 		}
 	}
 	if a.OnHangup != nil {
@@ -113,22 +99,22 @@ func (a *App) wanted(parts []*part) []os.Signal {
 
 // dispatch acts on one signal. It must not block: the next one may be the
 // second stop signal.
-func (a *App) dispatch(s *stop, parts []*part, sig os.Signal) {
-	for _, stopSig := range a.stopSignals() {
-		if sig != stopSig {
+func (a *App) dispatch(s *stop, parts []*part, received os.Signal) {
+	for _, stopSignal := range a.stopSignals() {
+		if received != stopSignal {
 			continue
 		}
-		if cause := (&SignalError{Signal: sig}); !s.begin(cause, nil) {
+		if cause := (&SignalError{Signal: received}); !s.begin(cause, nil) {
 			s.hurry(cause)
 		}
 		return
 	}
-	if sig == syscall.SIGHUP && a.OnHangup != nil {
+	if received == syscall.SIGHUP && a.OnHangup != nil {
 		s.hangup()
 		return
 	}
-	if forward(parts, sig) == 0 {
-		a.log().Info("signal ignored", "signal", signalName(sig))
+	if forward(parts, received) == 0 {
+		a.log().Info("signal ignored", "signal", sig.Name(received))
 	}
 }
 

@@ -3,12 +3,19 @@ package pid1
 import (
 	"testing"
 
+	"github.com/entrypoint-go/entrypoint/internal/linux"
 	"github.com/entrypoint-go/entrypoint/reaper"
 )
 
 // A subreaper is one before Run starts anything, and none after it.
 func TestSubreaperAtOnce(t *testing.T) {
-	isSubreaper := func() bool { return new(Environment).isSubreaper() }
+	isSubreaper := func() bool {
+		is, err := linux.IsSubreaper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return is
+	}
 	for range 100 {
 		app := App{Reaper: reaper.Reaper{Subreaper: true}}
 		end := app.reap()

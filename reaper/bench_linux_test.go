@@ -45,7 +45,7 @@ func takes(b *testing.B, with bool, n int) time.Duration {
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error)
 		go func() { done <- r.Run(ctx) }()
-		for r.Stats().Sweeps == 0 {
+		for r.Work().Sweeps == 0 {
 			runtime.Gosched()
 		}
 		defer func() {

@@ -12,11 +12,11 @@ import (
 
 // descriptors visits the numbers of the open descriptors of this process.
 //
-// To list them costs more than to try them: the kernel makes a directory
-// entry for each, and an inode the first time. So the numbers below dense are
-// tried without a list, open or not, and only the rest is listed; dense is
-// learned anew from time to time. No open descriptor is left out, however high
-// its number.
+// Listing them costs more than trying them: the kernel makes a directory entry
+// for each, and an inode the first time. So the numbers below dense are tried
+// without a list, open or not, and only the rest is listed; dense is learned
+// anew from time to time. No open descriptor is left out, however high its
+// number.
 type descriptors struct {
 	dir     int  // /proc/self/fd, kept open
 	ordered bool // the list from a number on begins at position number+2
@@ -41,7 +41,7 @@ func openDescriptors() (*descriptors, error) {
 func newDescriptors(dir int) *descriptors {
 	d := &descriptors{dir: dir, buf: make([]byte, 16<<10)}
 	d.ordered = d.inOrder()
-	_ = d.visit(func(int) {}) // to know how many there are; the passes tell of errors
+	_ = d.visit(func(int) {}) // to count them; later passes report errors
 	return d
 }
 
@@ -138,10 +138,10 @@ func (d *descriptors) list(first int, f func(fd int, position int64) bool) error
 	}
 }
 
-// osHasPidfds reports whether package os uses pidfds for processes. It asks
-// by doing: if so, a process object of ourselves holds a pidfd. Package os
-// probes several system calls, which a seccomp profile may refuse one by one;
-// this way the answer is its own.
+// osHasPidfds reports whether package os uses pidfds for processes. It tries: if
+// so, an os.Process of this process holds a pidfd. Package os probes several
+// system calls, which a seccomp profile may refuse one by one, so that probing
+// them here could give another answer.
 func (d *descriptors) osHasPidfds() bool {
 	// The first use of package os's processes probes, with a pidfd of ourselves
 	// that must not be counted. It may be going on in another goroutine: wait.
@@ -150,7 +150,7 @@ func (d *descriptors) osHasPidfds() bool {
 	}
 
 	// A new descriptor gets the lowest free number. If another goroutine was
-	// quicker to take that, or there is no pidfd, all descriptors will tell.
+	// quicker to take that, or there is no pidfd, count the pidfds of all.
 	next, err := unix.FcntlInt(uintptr(d.dir), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return false

@@ -44,7 +44,7 @@ func TestDocker(t *testing.T) {
 			args := append([]string{"run", "--rm", "--read-only", "--cap-drop", "ALL", "--user", "65534", "--network", "none",
 				"--env", "ENTRYPOINT_NSTEST_HELPER=bare", "--env", "BARE_STRESS=300,100,5s", "--env", "BARE_HELPERS=" + c.helpers}, c.flags...)
 			got := checkBare(t, exec.Command("docker", append(args, image, "/test")...))
-			if pidfds := got.Stats.Passes > 0; pidfds != c.pidfds {
+			if pidfds := got.Work.Passes > 0; pidfds != c.pidfds {
 				t.Errorf("pidfds in use: %t, want %t", pidfds, c.pidfds)
 			}
 		})

@@ -8,15 +8,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RunPatiently is Run with another time in place of the 30 seconds.
-func (r *Reaper) RunPatiently(ctx context.Context, patience time.Duration) error {
-	return r.runPatiently(ctx, patience)
+// RunWith is Run with another time in place of the 30 seconds.
+func (r *Reaper) RunWith(ctx context.Context, patience time.Duration) error {
+	return r.runWith(ctx, patience)
 }
 
-// TerminatePatiently is Terminate with a time for the end after SIGKILL that is
+// TerminateSlowly is Terminate with a time for the end after SIGKILL that is
 // enough on any machine.
-func TerminatePatiently(ctx context.Context) error {
-	return terminatePatiently(ctx, 20*time.Second)
+func TerminateSlowly(ctx context.Context) error {
+	return terminateWith(ctx, 20*time.Second)
+}
+
+// Work is how a Reaper did what Stats counts.
+type Work = work
+
+func (r *Reaper) Work() Work {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.work
 }
 
 // Asleep reports whether a Reaper's thread waits in the kernel.

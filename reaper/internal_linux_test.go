@@ -9,82 +9,11 @@ import (
 	"runtime"
 	"slices"
 	"testing"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/entrypoint-go/entrypoint/internal/linux"
 )
-
-// Where the kernel puts the fields (include/uapi/asm-generic/siginfo.h), told
-// by a child that ends in a known way. GOARCH=386 go test shows the other
-// word size.
-func TestSiginfo(t *testing.T) {
-	if got := unsafe.Sizeof(unix.Siginfo{}); got != 128 {
-		t.Errorf("siginfo has %d bytes, want 128", got)
-	}
-	var info unix.Siginfo
-	wantOffset := uintptr(16)
-	if unsafe.Sizeof(uintptr(0)) == 4 {
-		wantOffset = 12
-	}
-	if got := uintptr(unsafe.Pointer(child(&info))) - uintptr(unsafe.Pointer(&info)); got != wantOffset {
-		t.Errorf("the fields of a child are at %d, want %d", got, wantOffset)
-	}
-
-	cmd := exec.Command("/proc/self/exe", "-test.run=^$", "-no.such.flag") // exits with 2
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for look(unix.P_PID, cmd.Process.Pid) == 0 {
-		if err := unix.Waitid(unix.P_PID, cmd.Process.Pid, &info, unix.WEXITED|unix.WNOWAIT, nil); err != nil && err != unix.EINTR {
-			t.Fatal(err)
-		}
-	}
-	c := child(&info)
-	if got, want := int(c.pid), cmd.Process.Pid; got != want {
-		t.Errorf("pid = %d, want %d", got, want)
-	}
-	if got, want := int(c.uid), os.Getuid(); got != want {
-		t.Errorf("uid = %d, want %d", got, want)
-	}
-	if got, want := c.status, int32(2); got != want {
-		t.Errorf("status = %d, want %d", got, want)
-	}
-	e, ok := wait(unix.P_PID, cmd.Process.Pid)
-	if want := (Exit{PID: cmd.Process.Pid, Code: 2}); e != want || !ok {
-		t.Errorf("wait = %v, %t, want %v", e, ok, want)
-	}
-	cmd.Process.Release()
-}
-
-func TestParseStat(t *testing.T) {
-	const rest = " S 7 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 9 0 12345 0 0"
-	for _, c := range []struct {
-		stat string
-		ok   bool
-	}{
-		{"42 (cat)" + rest, true},
-		{"42 (a) Z 1 (b))" + rest, true}, // a name may be anything
-		{"42 (\n) (" + ")" + rest, true},
-		{"42 (cat) S 7", false},
-		{"42 (cat) S x 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 9 0 12345", false},
-		{"", false},
-		{"no parenthesis", false},
-	} {
-		got, err := parseStat(42, []byte(c.stat))
-		if c.ok != (err == nil) {
-			t.Errorf("%q: error %v, want success: %t", c.stat, err, c.ok)
-		}
-		want := processInfo{pid: 42, parent: 7, state: 'S', flags: 4194560, threads: 9, start: 12345}
-		if c.ok && got != want {
-			t.Errorf("%q: got %+v, want %+v", c.stat, got, want)
-		}
-	}
-}
-
-func FuzzParseStat(f *testing.F) {
-	f.Add([]byte("42 (cat) S 7 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 9 0 12345 0 0"))
-	f.Fuzz(func(t *testing.T, stat []byte) { parseStat(42, stat) })
-}
 
 // The list ends with the child that is looked for, however the reads cut it.
 func TestChildrenList(t *testing.T) {
@@ -200,29 +129,29 @@ func TestVisitUnordered(t *testing.T) {
 }
 
 // Run ends also where no child can be made to end its sleep.
-func TestRouseInVain(t *testing.T) {
+func TestWakeInVain(t *testing.T) {
 	var s sweeper
 	s.waiting.Store(true) // for ever: no child that dies is seen
-	s.rouse(nil)
+	s.wake(nil)
 }
 
 // A zombie whose facts are missing has to be old, and the same.
-func TestRipe(t *testing.T) {
+func TestMayReap(t *testing.T) {
 	s := &sweeper{patience: 0, held: map[int]int{}, seen: map[int]sighting{}}
 	z := zombie{pid: os.Getpid(), fd: -1} // anything with a stat file
-	if s.ripe(z) {
-		t.Error("ripe when seen for the first time")
+	if s.mayReap(z) {
+		t.Error("may be reaped when seen for the first time")
 	}
-	if !s.ripe(z) {
-		t.Error("not ripe after its time")
+	if !s.mayReap(z) {
+		t.Error("may not be reaped after its time")
 	}
 	s.seen[z.pid] = sighting{start: 1}
-	if s.ripe(z) {
-		t.Error("ripe, but an earlier process had the number")
+	if s.mayReap(z) {
+		t.Error("may be reaped, but an earlier process had the number")
 	}
 	s.patience = patience
-	if s.ripe(z) {
-		t.Error("ripe before its time")
+	if s.mayReap(z) {
+		t.Error("may be reaped before its time")
 	}
 }
 
@@ -236,7 +165,7 @@ func BenchmarkPass(b *testing.B) {
 			}
 			defer d.close()
 			for b.Loop() {
-				d.visit(func(fd int) { look(unix.P_PIDFD, fd) })
+				d.visit(func(fd int) { linux.Peek(unix.P_PIDFD, fd) })
 			}
 		})
 	}

@@ -51,7 +51,7 @@ func TestMachine(t *testing.T) {
 			if !strings.HasPrefix(got.Kernel, "6.1.") {
 				t.Errorf("kernel %s, want 6.1", got.Kernel)
 			}
-			if got.Stats.Passes == 0 {
+			if got.Work.Passes == 0 {
 				t.Error("no pass over the descriptors: are there no pidfds?")
 			}
 		})
@@ -68,7 +68,7 @@ func TestGVisor(t *testing.T) {
 	cmd := exec.CommandContext(ctx, "runsc", "--rootless=false", "--network=none", "--platform=ptrace", "do", binary)
 	cmd.Env = append(os.Environ(), "ENTRYPOINT_NSTEST_HELPER=bare", "BARE_STRESS=200,100,10s", "BARE_HELPERS="+bareHelpers)
 	got := checkBare(t, cmd)
-	if got.Stats.Passes != 0 {
+	if got.Work.Passes != 0 {
 		t.Error("there are pidfds: this run does not show what it is for")
 	}
 }

@@ -3,9 +3,9 @@ package reaper
 import "time"
 
 const (
-	// share is the part of one processor that looking may take over time,
-	// one in share. It is half of the 1 % that Run promises; the other half
-	// is for what each death brings anyway: the signal, and collecting.
+	// share is the part of one processor that sweeps may take over time, one
+	// in share. It is half of the 1 % that Run promises; the other half is for
+	// what each death costs anyway: the signal, and collecting.
 	share = 200
 
 	// longRest is where a zombie gets old, so that the whole 1 % is used: one
@@ -13,7 +13,7 @@ const (
 	longRest = 2700 * time.Millisecond
 	maxShare = 100
 
-	// burst is what looking may take after a quiet time before that counts.
+	// burst is the time that sweeps may take after a quiet time before it counts.
 	burst = 2 * time.Millisecond
 
 	// spacing is how much longer than a sweep the rest behind it is, also
@@ -21,36 +21,36 @@ const (
 	// together, more of them are then found in each sweep.
 	spacing = 10
 
-	// perSweep and perExit are how many descriptors and children may be looked
-	// at without charge, because it was worth it. Up to there looking takes
-	// about as long as collecting, and every orphan is collected when it dies.
-	// They are numbers and not times: on a busy machine everything takes
-	// longer, which is no reason to do it later.
+	// perSweep and perExit are how many descriptors and children are examined
+	// without charge if an orphan was found. Up to there that takes about as
+	// long as collecting, and every orphan is collected when it dies. They are
+	// numbers and not times: on a busy machine everything takes longer, which is
+	// no reason to do it later.
 	perSweep = 512
 	perExit  = 8
 
-	// inVain is what a sweep is charged that collects nothing: what a signal
-	// takes the runtime, and not to hear the next ones for a while. A program
-	// that runs a command after the other, and waits for each, would otherwise
-	// spend 3 % of its time on signals that are not for us.
+	// inVain is what a sweep is charged that collects nothing: the time that the
+	// runtime needs for a signal. A program that runs one command after the
+	// other, and waits for each, would otherwise spend 3 % of its time on signals
+	// that are not for the Reaper.
 	inVain = 100 * time.Microsecond
 
-	// perThing is the most that looking at one of them is charged. It takes
-	// 0.3 µs; what takes much longer has been interrupted.
+	// perThing is the most that is charged for one descriptor or child. It takes
+	// 0.3 µs; a sweep that takes much longer has been interrupted.
 	perThing = time.Microsecond
 )
 
-// A pace spaces out the sweeps of a process that has very many descriptors
-// or children, so that they take a bounded share of a processor. The zero
-// value is ready to use. Its debt is never more than one sweep.
+// A pace rate-limits the sweeps of a process that has very many descriptors or
+// children, so that they take a bounded share of a processor. The zero value is
+// ready to use. Its debt is never more than one sweep.
 type pace struct {
 	spent time.Duration // processor time not yet earned back
 	last  time.Duration // of that, by the last sweep
 	at    time.Time     // of the last sweep
 }
 
-// spend records a sweep that took d to look at so many things, and to find so
-// many exits among them.
+// spend records a sweep that took d to examine so many things, descriptors and
+// children, and to collect so many exits.
 func (p *pace) spend(now time.Time, d time.Duration, things, exits int) {
 	d = min(d, time.Duration(things)*perThing)
 	if free := perSweep + exits*perExit; exits > 0 && things > 0 {

@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// queueLen is the number of exits that wait for a slow OnReap. At 40 bytes
-// each it is memory that nobody misses, and a burst of orphans that a
-// callback of normal speed catches up with.
+// queueLen is the number of exits that can wait for a slow OnReap. At 40 bytes
+// each that is little memory, and enough for a burst of orphans.
 const queueLen = 4096
 
 // A queue passes exits to OnReap on a goroutine of its own, so that nothing
@@ -18,7 +17,7 @@ type queue struct {
 	log  *slog.Logger
 	c    chan Exit
 	done chan struct{} // closed after the last call of f
-	full bool          // said so already; used by put alone
+	full bool          // logged already; used by put alone
 }
 
 func newQueue(f func(Exit), log *slog.Logger) *queue {

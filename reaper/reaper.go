@@ -1,46 +1,38 @@
-// Package reaper collects the orphans that die under this process, and never
-// a child that somebody else in the program waits for. It is like wait in a
-// shell, for a program that runs as PID 1 of a container.
+// Package reaper collects the orphans that die under this process, and never a
+// child that somebody else in the program waits for. It is for programs that run
+// as PID 1 of a container, or as a subreaper.
 //
 //	var r reaper.Reaper
 //	go r.Run(ctx)
 //
+// Commands are run as in any program: there is nothing to register, no lock
+// around os/exec, and Wait may come late or never.
+//
 // # Which children are collected
 //
-// When a process ends before its children, the kernel gives them to PID 1 of
-// the PID namespace, or to the nearest ancestor that is a subreaper. Each
-// stays a zombie until that process waits for it. A program that also runs
-// commands cannot wait for just any child: it would take the exit statuses
-// that [os/exec.Cmd.Wait] waits for. So a zombie is collected only when two
-// independent facts say that nobody in this program will wait for it:
+// When a process ends before its children, the kernel gives them to PID 1 of the
+// PID namespace, or to the nearest ancestor that is a subreaper. They stay
+// zombies until that process waits for them. A zombie is collected when both
+// facts hold:
 //
-//  1. It is a child of this process's first thread. That is where the kernel
-//     puts orphans; a child that the program starts belongs to the thread
-//     that started it, until that thread ends.
-//  2. No descriptor of this process is a pidfd of it. Package os holds one
-//     for every child it starts, from before the child's first instruction
-//     until Wait has returned or the os.Process is released.
+//  1. It is a child of this process's first thread, where the kernel puts
+//     orphans. A child that the program starts belongs to the thread that
+//     started it, until that thread ends.
+//  2. No descriptor of this process is a pidfd of it. Package os holds one for
+//     every child that it starts, until Wait has returned or the os.Process is
+//     released.
 //
-// There is no registry, no lock around exec and nothing to call: commands are
-// run as in any program, and Wait may come late or never.
-//
-// Where one of the facts is not to be had, 30 seconds as a zombie stand in
-// for it, much longer than a caller that waits would leave it: where package
-// os has no pidfds (Linux before 5.4, gVisor before it had them, a seccomp
-// profile that refuses pidfd_open), and where the kernel was built without
-// /proc/<pid>/task/<tid>/children. Run logs that once. The same holds for a
-// child that was released while it lived (see [os.Process.Release]) and
-// belongs to another thread than the first: nobody can wait for it, but it is
-// no orphan.
+// Where one of them cannot be established, a zombie is collected after 30 s: on
+// systems without pidfds (Linux before 5.4, old gVisor, some seccomp profiles) or
+// without /proc/<pid>/task/<tid>/children, which Run logs once, and for a
+// released child of another thread than the first.
 //
 // # Limits
 //
-// Children that are started without package os have no pidfd while they are
-// somebody's: by [syscall.ForkExec], or by C code that forks and waits. Those
-// started on the first thread, or on a thread that has ended, look like
-// orphans here. A caller of syscall.ForkExec can set SysProcAttr.PidFD and
-// keep the descriptor open until it has waited. For C code, run the program
-// in a child process (pid1.App has Isolate for that).
+// [syscall.ForkExec], and C code that forks and waits, hold no pidfd. Such a
+// child looks like an orphan if the first thread started it, or a thread that has
+// ended. Set SysProcAttr.PidFD and keep that descriptor until the wait; run a
+// program with such C code in a child process (pid1.App has Isolate).
 //
 // A /proc of this PID namespace must be mounted, as in every container.
 package reaper
@@ -53,33 +45,32 @@ import (
 	"time"
 )
 
-// A Reaper collects orphans while its Run runs. The zero value is ready to
-// use. A Reaper must not be copied after first use, and its fields must not
-// be changed while Run runs. There is at most one at work in a process.
+// A Reaper collects orphans while its Run runs. The zero value is ready to use. A
+// Reaper must not be copied after first use, and its fields must not be changed
+// while Run runs. At most one can run in a process.
 type Reaper struct {
-	// Subreaper makes Run adopt orphaned descendants also where this process
-	// is not PID 1, by prctl(PR_SET_CHILD_SUBREAPER). The former state is
-	// restored when Run returns. False: Run collects what the process is
-	// given anyway, as PID 1 or as a subreaper by inheritance (the state
-	// survives execve); elsewhere that is nothing, and costs nothing.
+	// Subreaper makes this process adopt orphaned descendants while Run runs,
+	// also if it is not PID 1 (PR_SET_CHILD_SUBREAPER). The former state is
+	// restored when Run returns. False: Run collects the orphans that the process
+	// gets anyway, as PID 1 or if it was made a subreaper before its execve.
 	Subreaper bool
 
-	// OnReap is called with every exit that was collected, once each, in
-	// order of collection, from one goroutine of its own. It may block or
-	// panic: reaping goes on. Behind it 4096 exits can queue; what comes
-	// while the queue is full is counted in Stats.Dropped. Nil: no calls.
+	// OnReap is called once with every exit that was collected, in order of
+	// collection, from one goroutine of its own. It may block or panic: reaping
+	// goes on. 4096 exits can wait for it; what comes while that queue is full
+	// is counted in Stats.Dropped. Nil: no calls.
 	OnReap func(Exit)
 
-	// Logger receives one record at the start (level Debug) and what a
-	// person should know: what is missing on this system, a full queue, a
-	// panic of OnReap. Nil: slog.Default().
+	// Logger gets a record at the start (level Debug), and warnings: what this
+	// system lacks, a full queue, a panic of OnReap. Nil: slog.Default().
 	Logger *slog.Logger
 
-	mu    sync.Mutex // guards stats
+	mu    sync.Mutex // guards the rest
 	stats Stats
+	work  work
 }
 
-// An Exit is the end of a process that was collected.
+// An Exit says how a process that was collected ended.
 type Exit struct {
 	PID    int
 	Code   int       // as os.ProcessState.ExitCode: 0 to 255, or -1 when a signal ended it
@@ -88,37 +79,37 @@ type Exit struct {
 
 // Stats counts what a Reaper did since it was made.
 type Stats struct {
-	Reaped  uint64        // orphans collected
-	Spared  uint64        // dead children found to have an owner, and left to it
-	Sweeps  uint64        // times the children were looked through
-	Passes  uint64        // times the descriptors were looked through
-	Dropped uint64        // exits not passed to OnReap because its queue was full
-	Busy    time.Duration // processor time spent on sweeps
+	Reaped  uint64 // orphans collected
+	Dropped uint64 // exits not passed to OnReap because its queue was full
 }
 
-// Run collects orphans until ctx ends, then returns nil. Orphans that died
-// before are collected at once. It sleeps while no child dies, until a SIGCHLD
-// or, after an orphan, on a thread that the kernel wakes (waitid(2)): there is no
-// timer, except while a zombie is left to an owner that has not waited yet.
-// Such a zombie is looked at again after 10 ms, 20 ms and so on up to 10 s,
-// because its owner may let go of it without a sign.
+// work counts how a Reaper did it, for tests.
+type work struct {
+	Spared uint64        // dead children that have an owner, and were left to it
+	Sweeps uint64        // over the children
+	Passes uint64        // over the descriptors
+	Busy   time.Duration // processor time of the sweeps
+}
+
+// Run collects orphans until ctx ends, then returns nil. Orphans that died before
+// are collected at once. Run sleeps while no child dies.
 //
-// Looking is bounded to 1 % of one processor over time where it takes long:
-// with thousands of descriptors or children it is done less often than
-// orphans die, and finds several at a time. With 15,000 descriptors a zombie
-// gets about 2.7 seconds old at most. Below some hundred of them each orphan
-// is collected when it dies.
+// A zombie with an owner that does not wait for it is examined again after 10 ms,
+// 20 ms and so on up to 10 s, because the owner may release it without a sign.
+// With thousands of descriptors or children, sweeps are rate-limited to 1 % of
+// one processor over time: with 15,000 descriptors a zombie gets about 2.7 s old
+// at most. With some hundred, each orphan is collected when it dies.
 //
-// When ctx ends, Run gives OnReap 100 ms to see the exits that are queued. To
-// end a sleep in the kernel a child has to die, so Run makes one, whose execve
-// fails. Where it cannot (seccomp, a limit of processes) it returns all the same
-// after 100 ms, and the thread sleeps on until a child dies.
+// When ctx ends, Run gives OnReap 100 ms to see the exits that are queued. To end
+// its own sleep in the kernel it starts a child whose execve fails. Where it
+// cannot (seccomp, a limit of processes) it returns after 100 ms all the same,
+// and one thread sleeps on until a child dies.
 //
-// Run returns an error at once when a Reaper is running in this process
-// already, when the process cannot be made a subreaper, when /proc is not
-// mounted or belongs to another PID namespace (also logged, as a warning),
-// and, wrapping [errors.ErrUnsupported], on systems other than Linux. It then
-// has collected nothing.
+// Run returns an error at once, and has collected nothing, when a Reaper is
+// running in this process already, when the process cannot be made a subreaper,
+// when /proc is not mounted or belongs to another PID namespace (also logged, as
+// a warning), and on systems other than Linux, where the error wraps
+// [errors.ErrUnsupported].
 func (r *Reaper) Run(ctx context.Context) error {
 	return r.run(ctx)
 }
@@ -136,6 +127,12 @@ func (r *Reaper) count(f func(*Stats)) {
 	f(&r.stats)
 }
 
+func (r *Reaper) countWork(f func(*work)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f(&r.work)
+}
+
 func (r *Reaper) logger() *slog.Logger {
 	if r.Logger != nil {
 		return r.Logger
@@ -144,26 +141,24 @@ func (r *Reaper) logger() *slog.Logger {
 }
 
 // Terminate ends the other processes: as PID 1 everything else in the PID
-// namespace, elsewhere the descendants of this process and nothing else. It
-// is meant as the last thing that a program does.
+// namespace, elsewhere the descendants of this process and nothing else. It is
+// meant as the last thing that a program does.
 //
-// Each process gets SIGTERM, and SIGCONT in case it is stopped. Terminate
-// returns nil as soon as none is left that runs. When ctx ends, those left
-// get SIGKILL; half a second later Terminate gives up and returns an error
-// with their process IDs. If ctx has ended already, SIGTERM and SIGKILL are
-// sent at once.
+// Each process gets SIGTERM, and SIGCONT in case it is stopped. Terminate returns
+// nil as soon as no process is left that runs. When ctx ends, those left get
+// SIGKILL; half a second later Terminate gives up and returns an error with their
+// process IDs. If ctx has ended already, SIGTERM and SIGKILL are sent at once.
 //
-// While it runs, a process other than PID 1 adopts orphaned descendants, so
-// that none escapes by the death of its parent. Zombies are collected by the
-// same rule as in [Reaper.Run]: the children of an exec.Cmd are ended like
-// all others, and their exit statuses are left for Wait. A Reaper may be
-// running; its OnReap sees what Terminate ends.
+// While it runs, this process adopts orphaned descendants, so that none escapes
+// by the death of its parent. Zombies are collected by the rule of [Reaper.Run]:
+// children of an exec.Cmd are ended like all others, and their exit statuses are
+// left for Wait. A Reaper may be running; its OnReap sees what Terminate ends.
 //
-// Where /proc is missing or belongs to another PID namespace, Terminate
-// cannot tell what is left: as PID 1 it sends SIGTERM to all, waits until
-// ctx ends or nothing exists any more, sends SIGKILL, and returns an error;
-// elsewhere it does nothing and returns an error. On systems other than
-// Linux the error wraps [errors.ErrUnsupported].
+// If /proc is missing or belongs to another PID namespace, Terminate cannot list
+// the processes. As PID 1 it then sends SIGTERM to all, waits until ctx ends or
+// no process exists, sends SIGKILL, and returns an error; elsewhere it does
+// nothing and returns an error. On systems other than Linux the error wraps
+// [errors.ErrUnsupported].
 func Terminate(ctx context.Context) error {
 	return terminate(ctx)
 }

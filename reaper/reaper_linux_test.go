@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"github.com/entrypoint-go/entrypoint/internal/linux"
 	"github.com/entrypoint-go/entrypoint/internal/nstest"
 	"github.com/entrypoint-go/entrypoint/reaper"
 )
@@ -50,14 +51,14 @@ func startProbe() *probe {
 	p.Subreaper = true
 	p.OnReap = func(e reaper.Exit) { p.exits <- e }
 	p.start()
-	p.await("first sweep", func() bool { return p.Stats().Sweeps > 0 }) // a subreaper by then
+	p.await("first sweep", func() bool { return p.Work().Sweeps > 0 }) // a subreaper by then
 	return p
 }
 
 func (p *probe) start() {
 	var ctx context.Context
 	ctx, p.cancel = context.WithCancel(context.Background())
-	go func() { p.done <- p.RunPatiently(ctx, time.Second) }()
+	go func() { p.done <- p.RunWith(ctx, time.Second) }()
 }
 
 // stop returns the helper's exit code.
@@ -146,7 +147,7 @@ func TestDiedBefore(t *testing.T) { inBothModes(t, "died before") }
 
 func init() {
 	helpers["died before"] = func() int {
-		unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+		linux.SetSubreaper(true)
 		pid, end := orphan(5)
 		end()
 		p := &probe{exits: make(chan reaper.Exit, 1), done: make(chan error, 1)}
@@ -216,16 +217,16 @@ func init() {
 		own := role("exit", "7")
 		own.Start()
 		pid := own.Process.Pid
-		p.await("owner found", func() bool { return p.Stats().Spared > 0 })
+		p.await("owner found", func() bool { return p.Work().Spared > 0 })
 		p.check("zombie is left", isZombie(pid), true)
 		own.Process.Release()
 		p.check("exit", p.next(), reaper.Exit{PID: pid, Code: 7})
 
 		// The timer that is running now is the last, at most.
 		time.Sleep(100 * time.Millisecond)
-		before := p.Stats().Sweeps
+		before := p.Work().Sweeps
 		time.Sleep(time.Second)
-		p.check("sweeps", p.Stats().Sweeps, before)
+		p.check("sweeps", p.Work().Sweeps, before)
 		return p.stop()
 	}
 }
@@ -304,7 +305,7 @@ func init() {
 		object, err := os.FindProcess(pid)
 		p.check("FindProcess", err, nil)
 		end()
-		p.await("owner found", func() bool { return p.Stats().Spared > 0 })
+		p.await("owner found", func() bool { return p.Work().Spared > 0 })
 		state, err := object.Wait()
 		p.check("Wait", err, nil)
 		p.check("code", state.ExitCode(), 9)
@@ -329,9 +330,9 @@ func init() {
 			p.check("dup3", unix.Dup3(fd, number, unix.O_CLOEXEC), nil)
 			unix.Close(fd)
 			own.Process.Release()
-			spared := p.Stats().Spared
+			spared := p.Work().Spared
 			in.Close()
-			p.await("owner found", func() bool { return p.Stats().Spared > spared })
+			p.await("owner found", func() bool { return p.Work().Spared > spared })
 			p.check("zombie is left", isZombie(pid), true)
 			unix.Close(number)
 			p.check("exit", p.next(), reaper.Exit{PID: pid, Code: 7})
@@ -350,7 +351,7 @@ func init() {
 		p.Subreaper = true
 		p.OnReap = func(reaper.Exit) { <-block }
 		p.start()
-		p.await("subreaper", func() bool { return p.Stats().Sweeps > 0 })
+		p.await("subreaper", func() bool { return p.Work().Sweeps > 0 })
 		for range 10 {
 			_, end := orphan(1)
 			end()
@@ -420,7 +421,7 @@ func TestOrdinaryProcess(t *testing.T) {
 	var r reaper.Reaper
 	done := make(chan error)
 	go func() { done <- r.Run(ctx) }()
-	for r.Stats().Sweeps == 0 {
+	for r.Work().Sweeps == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	if err := new(reaper.Reaper).Run(ctx); err == nil || !strings.Contains(err.Error(), "running") {
@@ -488,24 +489,23 @@ func TestSubreaperState(t *testing.T) {
 
 func init() {
 	helpers["subreaper state"] = func() int {
-		state := func() int32 {
-			var on int32
-			unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, ptr(&on), 0, 0, 0)
+		state := func() bool {
+			on, _ := linux.IsSubreaper()
 			return on
 		}
 		p := startProbe()
-		p.await("subreaper", func() bool { return state() == 1 && p.Stats().Sweeps > 0 })
+		p.await("subreaper", func() bool { return state() && p.Work().Sweeps > 0 })
 		code := p.stop()
-		p.check("subreaper after Run", state(), int32(0))
+		p.check("subreaper after Run", state(), false)
 
-		unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+		linux.SetSubreaper(true)
 		p.Subreaper = false // by inheritance
 		p.start()
 		pid, end := orphan(4)
 		end()
 		p.check("exit", p.next(), reaper.Exit{PID: pid, Code: 4})
 		code |= p.stop()
-		p.check("subreaper after Run", state(), int32(1))
+		p.check("subreaper after Run", state(), true)
 		return code
 	}
 }
@@ -535,8 +535,8 @@ func init() {
 		if fd, err := unix.Dup(0); err == nil {
 			taken = append(taken, fd)
 		}
-		sweeps := p.Stats().Sweeps
-		p.await("tries", func() bool { return p.Stats().Sweeps > sweeps+2 })
+		sweeps := p.Work().Sweeps
+		p.await("tries", func() bool { return p.Work().Sweeps > sweeps+2 })
 		p.check("Reaped", p.Stats().Reaped, uint64(0))
 		for _, fd := range taken {
 			unix.Close(fd)

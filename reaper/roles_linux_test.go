@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -135,9 +134,6 @@ func refusePidfds(args []string, env []string) error {
 	}
 	return syscall.Exec("/proc/self/exe", args, env)
 }
-
-// ptr is the address of a variable as an argument of a system call.
-func ptr[T any](p *T) uintptr { return uintptr(unsafe.Pointer(p)) }
 
 // wantSame fails t when a helper's answer is not as expected.
 func wantSame[T comparable](t *testing.T, what string, got, want T) {

@@ -41,7 +41,7 @@ type stressResult struct {
 	Exits             int // of orphans, seen by OnReap
 	Zombies           int // at the end
 	Took              time.Duration
-	Stats             reaper.Stats
+	Work              reaper.Work
 }
 
 // Commands whose owners do all that owners do, beside orphans: no status is
@@ -146,9 +146,9 @@ func stressed() (result stressResult) {
 	}}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	go func() { done <- r.RunPatiently(ctx, patience) }()
+	go func() { done <- r.RunWith(ctx, patience) }()
 
-	for r.Stats().Sweeps == 0 { // a subreaper from here on
+	for r.Work().Sweeps == 0 { // a subreaper from here on
 		time.Sleep(time.Millisecond)
 	}
 
@@ -210,7 +210,7 @@ func stressed() (result stressResult) {
 	result.Finished = int(finished.Load())
 	result.WrongCount = len(wrong)
 	result.Wrong = wrong[:min(len(wrong), 10)]
-	result.Stats = r.Stats()
+	result.Work = r.Work()
 	result.Took = time.Since(start)
 	return result
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/entrypoint-go/entrypoint/internal/linux"
 )
 
 // killWait is how long the end of a process may take after SIGKILL: it frees
@@ -18,15 +20,15 @@ import (
 const killWait = 500 * time.Millisecond
 
 func terminate(ctx context.Context) error {
-	return terminatePatiently(ctx, killWait)
+	return terminateWith(ctx, killWait)
 }
 
-func terminatePatiently(ctx context.Context, killWait time.Duration) error {
+func terminateWith(ctx context.Context, killWait time.Duration) error {
 	child := make(chan os.Signal, 1)
 	signal.Notify(child, unix.SIGCHLD)
 	defer signal.Stop(child)
 
-	if err := checkProc(); err != nil {
+	if err := linux.CheckProc(); err != nil {
 		if os.Getpid() == 1 {
 			terminateUnseen(ctx, child)
 		}
@@ -64,8 +66,8 @@ func terminatePatiently(ctx context.Context, killWait time.Duration) error {
 	}
 }
 
-// terminateUnseen is for a PID 1 that cannot see the others. Zombies count
-// as somebody for kill, so mostly it takes until ctx ends.
+// terminateUnseen is for a PID 1 that cannot list the others. kill also counts
+// zombies as processes, so it mostly takes until ctx ends.
 func terminateUnseen(ctx context.Context, child <-chan os.Signal) {
 	unix.Kill(-1, unix.SIGTERM)
 	unix.Kill(-1, unix.SIGCONT)
@@ -79,33 +81,33 @@ func terminateUnseen(ctx context.Context, child <-chan os.Signal) {
 	}
 }
 
-// identity tells a process from a later one with the same number.
+// identity distinguishes a process from a later one with the same number.
 type identity struct {
 	pid   int
 	start uint64
 }
 
-func (p processInfo) identity() identity { return identity{p.pid, p.start} }
+func identify(p linux.Process) identity { return identity{p.PID, p.Start} }
 
-// A terminator ends processes. Whose end it hears of: the last descendant to
-// end is always a child of this process, because those of dead parents are
-// adopted, so there is a SIGCHLD. That is not so for a process that entered
-// the PID namespace of a PID 1 from outside (docker exec); its parent is
-// outside too, and shows as 0. Of those it holds pidfds.
+// A terminator ends processes. It learns of their end by SIGCHLD: the last
+// descendant to end is always a child of this process, because those of dead
+// parents are adopted. A process that entered the PID namespace of a PID 1 from
+// outside (docker exec) is no descendant; its parent is shown as 0. The
+// terminator holds pidfds of those.
 type terminator struct {
 	signal  syscall.Signal
-	sent    map[identity]bool // who has had the signal
+	sent    map[identity]bool // who has got the signal
 	watched map[identity]*os.File
 	ended   chan struct{} // one of the watched has ended
-	poll    bool          // one cannot be watched
+	poll    bool          // for one that cannot be watched
 	own     *sweeper      // collects when no Reaper is running
 }
 
 // round collects the dead and signals the living. fresh is ready when any of
 // them had not been signalled before, or when some must have been missed.
-func (t *terminator) round() (left []processInfo, fresh <-chan time.Time, none bool) {
-	// The lock also keeps the pidfds below out of sight of a Reaper, which
-	// would take them for owners'.
+func (t *terminator) round() (left []linux.Process, fresh <-chan time.Time, none bool) {
+	// The lock also hides the pidfds below from a Reaper, which would take them
+	// for those of owners.
 	process.Lock()
 	defer process.Unlock()
 	t.collect()
@@ -124,10 +126,10 @@ func (t *terminator) round() (left []processInfo, fresh <-chan time.Time, none b
 		fresh = time.After(time.Millisecond)
 	}
 	for _, p := range left {
-		if t.sent[p.identity()] {
+		if t.sent[identify(p)] {
 			continue
 		}
-		t.sent[p.identity()] = true
+		t.sent[identify(p)] = true
 		t.send(p)
 		t.watch(p)
 		fresh = time.After(time.Millisecond)
@@ -139,7 +141,7 @@ func (t *terminator) round() (left []processInfo, fresh <-chan time.Time, none b
 func (t *terminator) collect() bool {
 	s := process.sweeper
 	if s == nil && t.own == nil {
-		// What is missing here is for Run to say.
+		// Run, not Terminate, logs what this system lacks.
 		t.own, _ = newSweeper(&Reaper{Logger: slog.New(slog.DiscardHandler)}, patience)
 	}
 	if s == nil {
@@ -154,19 +156,19 @@ func (t *terminator) collect() bool {
 
 // send signals p and nobody else: the pidfd pins a process before the
 // comparison shows that it is p.
-func (t *terminator) send(p processInfo) {
-	fd, err := unix.PidfdOpen(p.pid, 0)
+func (t *terminator) send(p linux.Process) {
+	fd, err := unix.PidfdOpen(p.PID, 0)
 	if err == nil {
 		defer unix.Close(fd)
 	}
-	if now, err := readProcess(p.pid); err != nil || now.identity() != p.identity() {
+	if now, err := linux.ReadProcess(p.PID); err != nil || identify(now) != identify(p) {
 		return
 	}
 	send := func(s syscall.Signal) {
 		// A seccomp profile may refuse either call. Not after ESRCH: then the
 		// number may be somebody else's by now.
 		if fd < 0 || refused(unix.PidfdSendSignal(fd, s, nil, 0)) {
-			unix.Kill(p.pid, s)
+			unix.Kill(p.PID, s)
 		}
 	}
 	send(t.signal)
@@ -179,13 +181,13 @@ func refused(err error) bool {
 	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS)
 }
 
-// kill goes over to SIGKILL.
+// kill sends SIGKILL from now on.
 func (t *terminator) kill() {
 	t.signal = unix.SIGKILL
 	clear(t.sent)
 	if os.Getpid() == 1 {
-		// At one stroke: nobody can fork between two signals. Only PID 1
-		// may say -1, elsewhere it means every process of the user.
+		// To all at once: nobody can fork between two signals. Only PID 1 may
+		// use -1, elsewhere it means every process of the user.
 		unix.Kill(-1, unix.SIGKILL)
 	}
 }
@@ -203,7 +205,7 @@ func killChildren() (alive int) {
 		if err != nil {
 			continue
 		}
-		if isChild(fd) && look(unix.P_PIDFD, fd) == 0 {
+		if isChild(fd) && linux.Peek(unix.P_PIDFD, fd) == 0 {
 			alive++
 			unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
 		}
@@ -212,13 +214,12 @@ func killChildren() (alive int) {
 	return alive
 }
 
-// watch sees to it that ended tells of p, if p is not one of those whose end
-// brings a SIGCHLD.
-func (t *terminator) watch(p processInfo) {
-	if p.parent != 0 || t.watched[p.identity()] != nil {
+// watch makes ended report the end of p, if that brings no SIGCHLD.
+func (t *terminator) watch(p linux.Process) {
+	if p.Parent != 0 || t.watched[identify(p)] != nil {
 		return
 	}
-	fd, err := unix.PidfdOpen(p.pid, unix.PIDFD_NONBLOCK)
+	fd, err := unix.PidfdOpen(p.PID, unix.PIDFD_NONBLOCK)
 	if err != nil {
 		t.poll = true
 		return
@@ -227,7 +228,7 @@ func (t *terminator) watch(p processInfo) {
 	if t.watched == nil {
 		t.watched = map[identity]*os.File{}
 	}
-	t.watched[p.identity()] = f
+	t.watched[identify(p)] = f
 	conn, err := f.SyscallConn()
 	if err != nil {
 		t.poll = true
@@ -245,7 +246,7 @@ func (t *terminator) watch(p processInfo) {
 	}()
 }
 
-// tick stands in for a pidfd that could not be had.
+// tick replaces a pidfd that could not be opened.
 func (t *terminator) tick() <-chan time.Time {
 	if !t.poll {
 		return nil
@@ -263,21 +264,21 @@ func (t *terminator) close() {
 }
 
 // running returns the processes that Terminate is for and that are not dead.
-// The list is as good as /proc: who gets a new parent while it is read may be
-// missing. That nobody at all is left is certain.
-func running() (left []processInfo, none bool) {
-	// Every descendant that lives has a line of living parents up to us.
+// A process that gets a new parent while /proc is read may be missing from the
+// list. none is certain.
+func running() (left []linux.Process, none bool) {
+	// Every living descendant has a line of living parents up to this process.
 	alive := anyAlive()
 	if !alive && (os.Getpid() != 1 || unix.Kill(-1, 0) == unix.ESRCH) {
 		return nil, true
 	}
-	all := processes()
+	all := linux.Processes()
 	parent := make(map[int]int, len(all))
 	for _, p := range all {
-		parent[p.pid] = p.parent
+		parent[p.PID] = p.Parent
 	}
 	for _, p := range all {
-		if !p.dead() && mayEnd(p, parent) {
+		if !p.Dead() && mayEnd(p, parent) {
 			left = append(left, p)
 		}
 	}
@@ -285,14 +286,14 @@ func running() (left []processInfo, none bool) {
 }
 
 // mayEnd reports whether p is one that Terminate may end.
-func mayEnd(p processInfo, parent map[int]int) bool {
+func mayEnd(p linux.Process, parent map[int]int) bool {
 	const kernelThread = 0x00200000 // PF_KTHREAD; a PID 1 of a machine sees them
 	self := os.Getpid()
 	if self == 1 {
-		return p.pid != 1 && p.flags&kernelThread == 0
+		return p.PID != 1 && p.Flags&kernelThread == 0
 	}
-	pid := p.pid
-	for range parent { // numbers may be reused while we look: no endless loop
+	pid := p.PID
+	for range parent { // bounded: numbers may be reused while /proc is read
 		if pid = parent[pid]; pid == self {
 			return true
 		}
@@ -300,14 +301,9 @@ func mayEnd(p processInfo, parent map[int]int) bool {
 	return false
 }
 
-// dead reports whether all threads have ended. The state is the leader's.
-func (p processInfo) dead() bool {
-	return (p.state == 'Z' || p.state == 'X') && p.threads <= 1
-}
-
-func pids(all []processInfo) (pids []int) {
+func pids(all []linux.Process) (pids []int) {
 	for _, p := range all {
-		pids = append(pids, p.pid)
+		pids = append(pids, p.PID)
 	}
 	return pids
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/entrypoint-go/entrypoint/internal/linux"
 	"github.com/entrypoint-go/entrypoint/internal/nstest"
 	"github.com/entrypoint-go/entrypoint/reaper"
 )
@@ -86,16 +87,16 @@ func init() {
 		p := &probe{exits: make(chan reaper.Exit, 4096), done: make(chan error, 1), cancel: func() {}}
 		if os.Args[1] == "reaper" {
 			p = startProbe()
-			p.await("subreaper", func() bool { return p.Stats().Sweeps > 0 })
+			p.await("subreaper", func() bool { return p.Work().Sweeps > 0 })
 		} else {
 			p.done <- nil
-			unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) // for the orphans below
+			linux.SetSubreaper(true) // for the orphans below
 		}
 		ctx, cancel := within(20 * time.Second)
 		defer cancel()
 
 		// Nobody.
-		p.check("Terminate without processes", reaper.TerminatePatiently(ctx), nil)
+		p.check("Terminate without processes", reaper.TerminateSlowly(ctx), nil)
 
 		// Willing ones end by SIGTERM, long before the deadline: children,
 		// orphans, other sessions, stopped ones, those with an owner.
@@ -110,7 +111,7 @@ func init() {
 			sleeper(p, true, "exit,stop", "3"),
 		}
 		start := time.Now()
-		p.check("Terminate", reaper.TerminatePatiently(ctx), nil)
+		p.check("Terminate", reaper.TerminateSlowly(ctx), nil)
 		p.check("ended early", time.Since(start) < 10*time.Second, true)
 		err := owned.Wait()
 		p.check("status of the owned", fmt.Sprint(err), "exit status 7")
@@ -127,7 +128,7 @@ func init() {
 		}
 		short, cancel := within(500 * time.Millisecond)
 		defer cancel()
-		p.check("Terminate", reaper.TerminatePatiently(short), nil)
+		p.check("Terminate", reaper.TerminateSlowly(short), nil)
 		p.check("deadline has passed", errors.Is(short.Err(), context.DeadlineExceeded), true)
 		for _, pid := range all {
 			p.check("dead", dead(pid), true)
@@ -138,7 +139,7 @@ func init() {
 
 		// A deadline in the past.
 		pid := sleeper(p, true, "ignore", "3")
-		p.check("Terminate", reaper.TerminatePatiently(short), nil)
+		p.check("Terminate", reaper.TerminateSlowly(short), nil)
 		p.check("dead", dead(pid), true)
 		return p.stop()
 	}
@@ -155,7 +156,7 @@ func init() {
 		p.await("own zombie", func() bool { return isZombie(own.Process.Pid) })
 		ctx, cancel := within(20 * time.Second)
 		defer cancel()
-		p.check("Terminate", reaper.TerminatePatiently(ctx), nil)
+		p.check("Terminate", reaper.TerminateSlowly(ctx), nil)
 		p.check("before the deadline", ctx.Err(), nil)
 		p.check("Wait", fmt.Sprint(own.Wait()), "exit status 7")
 		if p.failed {
@@ -191,7 +192,7 @@ func init() {
 		pid := atoi(strings.TrimSpace(line))
 		ctx, cancel := within(500 * time.Millisecond)
 		defer cancel()
-		p.check("Terminate", reaper.TerminatePatiently(ctx), nil)
+		p.check("Terminate", reaper.TerminateSlowly(ctx), nil)
 		p.check("dead", dead(pid), true)
 		unix.Kill(pid, unix.SIGKILL) // where it has escaped
 		if p.failed {
@@ -212,7 +213,7 @@ func init() {
 	}
 	helpers["terminate forkers"] = func() int {
 		p := &probe{}
-		unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+		linux.SetSubreaper(true)
 		for range 3 {
 			role("forker").Start()
 		}
@@ -256,7 +257,7 @@ func init() {
 	helpers["terminate nobody"] = func() int {
 		ctx, cancel := within(100 * time.Millisecond)
 		defer cancel()
-		if err := reaper.TerminatePatiently(ctx); err != nil {
+		if err := reaper.TerminateSlowly(ctx); err != nil {
 			fmt.Println(err)
 		}
 		return 0

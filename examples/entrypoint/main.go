@@ -6,14 +6,12 @@
 //	CMD ["/app", "--config", "/run/app/app.conf"]
 //
 // The shell's exec "$@" is pid1.Exec: same process, same PID 1, and the program
-// gets its signals as if nothing had been before it.
+// gets its signals as if it had been started first.
 package main
 
 import (
-	"context"
 	_ "embed"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,13 +24,11 @@ import (
 var config string
 
 func main() {
-	err := entrypoint(os.Args[1:])
-	slog.Error("not started", "error", err) // it returns only if it fails
-	os.Exit(pid1.ExitCode(err))
+	pid1.Exit(entrypoint(os.Args[1:])) // it returns only if it fails
 }
 
 func entrypoint(argv []string) error {
-	if err := pid1.RequireEnv("APP_DIR", "DATABASE_URL", "LISTEN")(context.Background()); err != nil {
+	if err := pid1.RequireEnv("APP_DIR", "DATABASE_URL", "LISTEN"); err != nil {
 		return err
 	}
 	dir := os.Getenv("APP_DIR")

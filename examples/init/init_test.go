@@ -149,12 +149,7 @@ func (r rival) command(t testing.TB, args ...string) *exec.Cmd {
 	if r.file == "" {
 		return nstest.Child(t, "init", args...)
 	}
-	if _, err := os.Stat(r.file); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%v: install it, or unset CI", err)
-		}
-		t.Skipf("no control: %v", err)
-	}
+	r.require(t)
 	cmd := exec.CommandContext(nstest.Context(t), r.file, args...)
 	cmd.WaitDelay = 5 * time.Second
 	t.Cleanup(func() {
@@ -164,6 +159,20 @@ func (r rival) command(t testing.TB, args ...string) *exec.Cmd {
 		}
 	})
 	return cmd
+}
+
+// require skips a test whose rival is not installed.
+func (r rival) require(t testing.TB) {
+	t.Helper()
+	if r.file == "" {
+		return
+	}
+	if _, err := os.Stat(r.file); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("%v: install it, or unset CI", err)
+		}
+		t.Skipf("no control: %v", err)
+	}
 }
 
 // pid1 is the rival as PID 1.
@@ -181,7 +190,10 @@ func (r rival) pid1(t testing.TB, args ...string) *exec.Cmd {
 // each runs a test for all rivals that have what it is about.
 func each(t *testing.T, rivals []rival, f func(t *testing.T, r rival)) {
 	for _, r := range rivals {
-		t.Run(r.name, func(t *testing.T) { f(t, r) })
+		t.Run(r.name, func(t *testing.T) {
+			r.require(t) // here, since f may call command in another goroutine
+			f(t, r)
+		})
 	}
 }
 

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/entrypoint-go/entrypoint/internal/linux"
 	"github.com/entrypoint-go/entrypoint/internal/nstest"
 	"golang.org/x/sys/unix"
 )
@@ -39,7 +39,7 @@ func launch() int {
 	var err error
 	switch what {
 	case "subreaper":
-		err = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+		err = linux.SetSubreaper(true)
 	case "parent":
 		// Not replaced: the test kills this process, and cmd lives on.
 		cmd := &exec.Cmd{Path: path, Args: argv, Env: env, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
@@ -55,12 +55,11 @@ func launch() int {
 }
 
 // The program starts with the signals ignored and blocked that the init process
-// was started with: by a plain build as far as Go's runtime lets it, see
-// pid1.Exec. The set has that of tini's own suite in it, and of each kind some
-// that the runtime leaves alone at its start, and some that it does not.
+// was started with, as far as Go's runtime leaves them so at its start. The set
+// has that of tini's own suite in it, and of each kind some that the runtime
+// leaves alone and some that it does not.
 func TestSignalsOfParentAreKept(t *testing.T) {
-	whole := rival{"entrypoint_signals", build(t, "-tags=entrypoint_signals", "-ldflags=-checklinkname=0")}
-	each(t, []rival{ours, whole, tini}, func(t *testing.T, r rival) {
+	each(t, []rival{ours, tini}, func(t *testing.T, r rival) {
 		const (
 			hup, intr, ill, usr1, segv, usr2, pipe = 1 << 0, 1 << 1, 1 << 3, 1 << 9, 1 << 10, 1 << 11, 1 << 12
 			term, chld, ttin, ttou, urg, rt40      = 1 << 14, 1 << 16, 1 << 20, 1 << 21, 1 << 22, 1 << 39
@@ -83,17 +82,14 @@ func TestSignalsOfParentAreKept(t *testing.T) {
 	})
 }
 
-// SIGCHLD stays ours when it was ignored at the start: the kernel would forget
-// the program's status otherwise. (tini waits for ever.)
+// SIGCHLD ignored at the start does not stay so: the kernel would forget the
+// program's status. (tini waits for ever.)
 func TestIgnoredSIGCHLD(t *testing.T) {
-	whole := rival{"entrypoint_signals", build(t, "-tags=entrypoint_signals", "-ldflags=-checklinkname=0")}
-	each(t, []rival{ours, whole}, func(t *testing.T, r rival) {
-		cmd := r.command(t, "--", "sh", "-c", "exit 7") // with -s the reaper asks for it anyway
-		asParent(t, cmd, "--ignore-signal=CHLD,URG")
-		if err := cmd.Run(); cmd.ProcessState.ExitCode() != 7 {
-			t.Errorf("got %v, want status 7", err)
-		}
-	})
+	cmd := ours.command(t, "--", "sh", "-c", "exit 7") // with -s the reaper asks for it anyway
+	asParent(t, cmd, "--ignore-signal=CHLD,URG")
+	if err := cmd.Run(); cmd.ProcessState.ExitCode() != 7 {
+		t.Errorf("got %v, want status 7", err)
+	}
 }
 
 // asParent has cmd started by env(1) with these options.
@@ -113,23 +109,7 @@ func asParent(t *testing.T, cmd *exec.Cmd, options ...string) {
 	cmd.Path = env
 }
 
-// build builds the program with these options.
-func build(t *testing.T, options ...string) (file string) {
-	t.Helper()
-	// go test does not see what go build reads: without this a cached result
-	// would outlive a change of what only the tag brings in.
-	if _, err := os.Stat("../../pid1/inherited_linux.go"); err != nil {
-		t.Fatal(err)
-	}
-	file = filepath.Join(t.TempDir(), "init")
-	cmd := exec.Command("go", slices.Concat([]string{"build", "-o", file}, options, []string{"."})...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return file
-}
-
-// -p makes of the death of the parent a signal to the program.
+// With -p the program gets a signal when the parent dies.
 func TestParentDeath(t *testing.T) {
 	each(t, []rival{ours, tini}, func(t *testing.T, r rival) {
 		cmd := r.command(t, append([]string{"-s", "-p", "SIGUSR1"}, programArgs("signals")...)...)
@@ -140,5 +120,32 @@ func TestParentDeath(t *testing.T) {
 			t.Errorf("got signal %s, want %s", got, want)
 		}
 		p.stdin.Close() // ends the program, and the init process with it
+	})
+}
+
+func TestParseSignal(t *testing.T) {
+	for text, want := range map[string]syscall.Signal{
+		"SIGTERM": syscall.SIGTERM, "TERM": syscall.SIGTERM, "term": syscall.SIGTERM, "15": 15, "SIGKILL": syscall.SIGKILL,
+		"1": 1, "31": 31, "40": 40, "64": 64, "Usr1": syscall.SIGUSR1, "sigusr1": syscall.SIGUSR1,
+		"": 0, "0": 0, "-1": 0, "65": 0, "999": 0, "SIG": 0, "SIGSIGTERM": 0, "TERMS": 0, " 15": 0, "1e1": 0, "signal 7": 0,
+	} {
+		if got, err := parseSignal(text); got != want || (err == nil) != (want != 0) {
+			t.Errorf("%q: got %v, %v, want %d", text, got, err, int(want))
+		}
+	}
+}
+
+func FuzzParseSignal(f *testing.F) {
+	f.Add("SIGTERM")
+	f.Add("64")
+	f.Fuzz(func(t *testing.T, text string) {
+		sig, err := parseSignal(text)
+		if err == nil && (sig < 1 || sig > 64) {
+			t.Errorf("%q is %d", text, int(sig))
+		}
+		name := unix.SignalName(sig)
+		if again, err := parseSignal(name); name != "" && (err != nil || again != sig) {
+			t.Errorf("%q is %d, whose name %s is %d, %v", text, int(sig), name, int(again), err)
+		}
 	})
 }

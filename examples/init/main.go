@@ -139,25 +139,37 @@ func (p *initProcess) configure(subreaper bool, wait time.Duration) {
 // rewrite is -r FROM:TO.
 func (p *initProcess) rewrite(value string) error {
 	from, to, _ := strings.Cut(value, ":")
-	sig, err := pid1.ParseSignal(from)
+	sig, err := parseSignal(from)
 	if err != nil {
 		return err
 	}
 	p.child.Rewrite[sig] = nil
 	if to != "0" {
-		p.child.Rewrite[sig], err = pid1.ParseSignal(to)
+		p.child.Rewrite[sig], err = parseSignal(to)
 	}
 	return err
 }
 
 // watchParent is -p SIGNAL.
 func watchParent(value string) error {
-	sig, err := pid1.ParseSignal(value)
+	sig, err := parseSignal(value)
 	if err != nil {
 		return err
 	}
-	runtime.LockOSThread() // the kernel keeps the wish per thread, so this one has to stay
-	return unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(sig.(syscall.Signal)), 0, 0, 0)
+	runtime.LockOSThread() // the attribute belongs to the thread, so this one has to stay
+	return unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(sig), 0, 0, 0)
+}
+
+// parseSignal returns the signal that s names: SIGTERM, TERM, term or 15.
+// Real-time signals have only numbers, 35 to 64.
+func parseSignal(s string) (syscall.Signal, error) {
+	if n, err := strconv.Atoi(s); err == nil && n >= 1 && n <= 64 {
+		return syscall.Signal(n), nil
+	}
+	if sig := unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(s), "SIG")); sig != 0 {
+		return sig, nil
+	}
+	return 0, fmt.Errorf("no signal is called %q: want a name such as SIGTERM, or a number from 1 to 64", s)
 }
 
 // expand writes out what getopt(3) allows: -vg is -v -g, and -e1 is -e 1.

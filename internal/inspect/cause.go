@@ -1,0 +1,109 @@
+package inspect
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+)
+
+// ExecCause returns the likely reason why execve(2) returned err for path, in
+// words that say what to do, or "" if it has none.
+func ExecCause(path string, err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return missingCause(path)
+	case errors.Is(err, fs.ErrPermission):
+		return deniedCause(path)
+	case errors.Is(err, syscall.ENOEXEC):
+		return formatCause(path)
+	case errors.Is(err, syscall.EISDIR):
+		return "name the program inside it"
+	case errors.Is(err, syscall.ETXTBSY):
+		return "a process has it open for writing"
+	case errors.Is(err, syscall.E2BIG):
+		return "arguments and environment together are larger than the kernel takes"
+	}
+	return ""
+}
+
+// missingCause explains ENOENT: the file, or what it needs to start, is missing.
+func missingCause(path string) string {
+	if target, err := os.Readlink(path); err == nil {
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Sprintf("it is a symbolic link to %q, which does not exist", target)
+		}
+	}
+	for _, n := range needs(openRegular, path) {
+		if _, err := os.Stat(n.file); err == nil {
+			continue
+		}
+		if name, ok := strings.CutSuffix(n.file, "\r"); ok {
+			return fmt.Sprintf("its first line ends in CRLF, so the kernel looks for an interpreter called %q; save it with Unix line ends (LF), and it is %q", n.file, name)
+		}
+		if n.what == "loader" {
+			return fmt.Sprintf("it is dynamically linked and its loader %q does not exist here; link it statically (Go: CGO_ENABLED=0) or use the base image it was built for", n.file)
+		}
+		return fmt.Sprintf("its interpreter %q (see its first line) does not exist here", n.file)
+	}
+	return ""
+}
+
+// deniedCause explains EACCES: the file, a directory above it or what it needs
+// to start does not allow it.
+func deniedCause(path string) string {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return "a directory above it may not be searched by this user"
+	case err != nil:
+		return ""
+	case info.IsDir():
+		return "it is a directory; name the program inside it"
+	case !info.Mode().IsRegular():
+		return "it is not a regular file"
+	case info.Mode()&0o111 == 0:
+		return fmt.Sprintf("it is not executable, its mode is %v; chmod +x it (Dockerfile: COPY --chmod=755)", info.Mode())
+	case mountedNoexec(path):
+		return "its file system is mounted with noexec"
+	}
+
+	// Executable by somebody: by us, then the interpreter is to blame.
+	for _, n := range needs(openRegular, path) {
+		if info, err := os.Stat(n.file); err == nil && info.Mode()&0o111 == 0 {
+			return fmt.Sprintf("its %s %q is not executable", n.what, n.file)
+		}
+	}
+	return fmt.Sprintf("its mode is %v and this process has uid %d", info.Mode(), os.Geteuid())
+}
+
+// formatCause explains ENOEXEC: the kernel knows no such kind of program.
+func formatCause(path string) string {
+	head := fileHead(openRegular, path)
+	machine, isELF := elfMachine(head)
+	switch {
+	case head == nil:
+		return ""
+	case len(head) == 0:
+		return "the file is empty"
+	case isELF && machine != runtime.GOARCH:
+		return fmt.Sprintf("it is built for %s and this machine is %s; use the image or binary of this platform", machine, runtime.GOARCH)
+	case isELF:
+		return "it is damaged, or not a program (a library or an object file)"
+	case bytes.HasPrefix(head, []byte("MZ")):
+		return "it is a Windows program"
+	case isMachO(head):
+		return "it is a macOS program"
+	case bytes.HasPrefix(head, []byte("\xef\xbb\xbf#!")):
+		return "a byte order mark (U+FEFF) stands before its #! line; save it as UTF-8 without one"
+	case bytes.HasPrefix(head, []byte("#!")):
+		return "its #! line names no interpreter, or is too long"
+	case bytes.IndexByte(head, 0) < 0:
+		return "it is a text file without a #! line; begin a shell script with #!/bin/sh"
+	}
+	return ""
+}

@@ -1,0 +1,17 @@
+//go:build !linux
+
+package linux_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/entrypoint-go/entrypoint/internal/linux"
+)
+
+func TestUnsupported(t *testing.T) {
+	if err := linux.SetSubreaper(true); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("SetSubreaper: got %v, want errors.ErrUnsupported", err)
+	}
+	linux.AwaitExit(1, nil) // returns at once
+}

@@ -1,0 +1,121 @@
+package linux
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// CheckProc reports what is wrong with /proc: it is not mounted, or it belongs
+// to another PID namespace, as after unshare --pid without --mount-proc. That
+// is worse than no /proc, because its numbers are those of other processes.
+func CheckProc() error {
+	self, err := os.Readlink("/proc/self")
+	if err != nil {
+		return fmt.Errorf("/proc is needed and is not mounted for this PID namespace: %w", err)
+	}
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return fmt.Errorf("/proc is needed: %w", err)
+	}
+	// NSpid has one number for each PID namespace from that of the mount down to
+	// ours. The link alone could be right by chance.
+	_, nspid, _ := strings.Cut(string(status), "\nNSpid:")
+	nspid, _, _ = strings.Cut(nspid, "\n")
+	if self != strconv.Itoa(os.Getpid()) || len(strings.Fields(nspid)) > 1 {
+		return fmt.Errorf("/proc belongs to another PID namespace: it shows PID %s for this process, which is PID %d;"+
+			" mount proc again (unshare --mount-proc)", self, os.Getpid())
+	}
+	return nil
+}
+
+// A Process is what /proc/<pid>/stat says about a process.
+type Process struct {
+	PID, Parent int
+	Name        string // at most 15 bytes, of any value
+	State       byte   // of the main thread: R, S, Z, …
+	Flags       uint64
+	Threads     int
+	Start       uint64 // in clock ticks since boot
+}
+
+// Dead reports whether all threads of the process have ended. A process whose
+// main thread alone has ended is in state Z, too.
+func (p Process) Dead() bool {
+	return (p.State == 'Z' || p.State == 'X') && p.Threads <= 1
+}
+
+// ReadProcess reads /proc/<pid>/stat.
+func ReadProcess(pid int) (Process, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return Process{}, err
+	}
+	return ParseStat(stat)
+}
+
+// Processes returns every process that /proc shows. Some may have ended since,
+// and others may have started.
+func Processes() (all []Process) {
+	for _, pid := range Numbers("/proc") {
+		if p, err := ReadProcess(pid); err == nil {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+var errStat = errors.New("malformed stat file")
+
+// ParseStat reads the text of a stat file, see proc_pid_stat(5). The second
+// field is the name in parentheses, which may contain anything, so the others
+// are counted from the last parenthesis.
+func ParseStat(stat []byte) (Process, error) {
+	open, end := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
+	if open < 0 || end < open {
+		return Process{}, errStat
+	}
+	f := bytes.Fields(stat[end+1:]) // from field 3, the state
+	if len(f) < 20 || len(f[0]) != 1 {
+		return Process{}, errStat
+	}
+	var failed error
+	number := func(text []byte) uint64 {
+		n, err := strconv.ParseUint(string(text), 10, 64)
+		failed = errors.Join(failed, err)
+		return n
+	}
+	p := Process{
+		PID:     int(number(bytes.TrimSpace(stat[:open]))),
+		Name:    string(stat[open+1 : end]),
+		State:   f[0][0],
+		Parent:  int(number(f[4-3])),
+		Flags:   number(f[9-3]),
+		Threads: int(number(f[20-3])),
+		Start:   number(f[22-3]),
+	}
+	if failed != nil {
+		return Process{}, errStat
+	}
+	return p, nil
+}
+
+// Numbers returns the entries of a directory that are numbers, as those of
+// /proc and /proc/<pid>/task. It returns none if the directory cannot be read.
+func Numbers(name string) (all []int) {
+	dir, err := os.Open(name)
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	entries, _ := dir.Readdirnames(-1)
+	for _, entry := range entries {
+		if n, err := strconv.Atoi(entry); err == nil {
+			all = append(all, n)
+		}
+	}
+	return all
+}

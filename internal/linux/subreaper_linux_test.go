@@ -1,0 +1,27 @@
+package linux_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/entrypoint-go/entrypoint/internal/linux"
+	"github.com/entrypoint-go/entrypoint/internal/nstest"
+)
+
+func init() {
+	helpers["subreaper"] = func() int {
+		for _, want := range []bool{false, true, false} {
+			err := linux.SetSubreaper(want)
+			if got, getErr := linux.IsSubreaper(); got != want || err != nil || getErr != nil {
+				fmt.Printf("got %v, %v, %v; want %v\n", got, err, getErr, want)
+			}
+		}
+		return 0
+	}
+}
+
+func TestSubreaper(t *testing.T) {
+	if out, err := nstest.Child(t, "subreaper").CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

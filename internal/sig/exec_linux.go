@@ -1,0 +1,105 @@
+package sig
+
+import (
+	"runtime"
+	"strings"
+	"syscall"
+	"unsafe"
+)
+
+// PrepareExec makes signals for the execve that follows what they were at the
+// start of this process, as far as that is known: see IgnoredAtStart. undo puts
+// everything back, os/signal.Notify included, for an execve that fails.
+func PrepareExec() (undo func()) {
+	undoIgnored := restoreIgnored()
+	undoTimer := stopProfileTimer()
+	return func() {
+		undoTimer()
+		undoIgnored()
+	}
+}
+
+// IgnoredAtStart returns the signals that were ignored when this process
+// started, as far as Go's runtime leaves them ignored: SIGHUP, SIGINT, SIGCONT,
+// SIGTSTP, SIGTTIN and SIGTTOU. For all others it has replaced the action before
+// any Go code runs (runtime.sigInstallGoHandler, and _SigDefault in
+// runtime/sigtab_linux_generic.go).
+func IgnoredAtStart() Set { return ignoredAtStart }
+
+// ignoredAtStart is read during initialisation because there is no later chance:
+// the first Notify of a signal replaces its action, and os/signal does not put
+// back that it was ignored.
+var ignoredAtStart = ignoredNow(syscall.SIGHUP, syscall.SIGINT, syscall.SIGCONT,
+	syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU)
+
+const sigIgn = 1 // SIG_IGN
+
+// A sigaction has room for the kernel's struct on every architecture. Only the
+// handler matters here; zero is right for flags, restorer and mask.
+type sigaction [16]uintptr
+
+func (a *sigaction) handler() *uintptr {
+	if strings.HasPrefix(runtime.GOARCH, "mips") {
+		return &a[1] // flags come first
+	}
+	return &a[0]
+}
+
+// rtSigaction calls the kernel behind the runtime's back, so that a failed exec
+// can put everything back as it was.
+func rtSigaction(s syscall.Signal, set, old *sigaction) syscall.Errno {
+	size := uintptr(8) // of the kernel's sigset_t
+	if strings.HasPrefix(runtime.GOARCH, "mips") {
+		size = 16
+	}
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(s),
+		uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), size, 0, 0)
+	return errno
+}
+
+// ignoredNow returns those of the signals that are ignored at this moment.
+func ignoredNow(signals ...syscall.Signal) (set Set) {
+	for _, s := range signals {
+		var a sigaction
+		if rtSigaction(s, nil, &a) == 0 && *a.handler() == sigIgn {
+			set |= SetOf(s)
+		}
+	}
+	return set
+}
+
+// restoreIgnored makes exactly the signals in ignoredAtStart ignored. It leaves
+// caught signals alone: execve itself gives them their default action.
+func restoreIgnored() (undo func()) {
+	saved := map[syscall.Signal]sigaction{}
+	for s := syscall.Signal(1); s <= last; s++ {
+		if isCLibrary(s) || ignoredNow(s).Has(s) == ignoredAtStart.Has(s) {
+			continue
+		}
+		var a, old sigaction
+		if ignoredAtStart.Has(s) {
+			*a.handler() = sigIgn // otherwise SIG_DFL, which is 0
+		}
+		if rtSigaction(s, &a, &old) == 0 {
+			saved[s] = old
+		}
+	}
+	return func() {
+		for s, old := range saved {
+			rtSigaction(s, &old, nil)
+		}
+	}
+}
+
+// stopProfileTimer stops the timer of a running CPU profile. The timer outlives
+// execve (setitimer(2)), unlike the handler of its SIGPROF, whose default action
+// ends the process: "Profiling timer expired".
+func stopProfileTimer() (undo func()) {
+	const itimerProf = 2 // ITIMER_PROF
+	var off, old [2]syscall.Timeval
+	setitimer := func(set, old *[2]syscall.Timeval) {
+		syscall.RawSyscall(syscall.SYS_SETITIMER, itimerProf, uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)))
+	}
+	setitimer(&off, &old)
+	return func() { setitimer(&old, nil) }
+}

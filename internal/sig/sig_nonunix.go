@@ -1,0 +1,26 @@
+//go:build !unix
+
+package sig
+
+import (
+	"os"
+	"syscall"
+)
+
+// nameOf knows the signals that Go makes up for the events of this system.
+func nameOf(s syscall.Signal) string {
+	switch s {
+	case syscall.SIGTERM:
+		return "SIGTERM"
+	case syscall.SIGINT:
+		return "SIGINT"
+	case syscall.SIGHUP:
+		return "SIGHUP"
+	}
+	return ""
+}
+
+// NotStopSignals says why a signal cannot begin a stop.
+var NotStopSignals = map[os.Signal]string{
+	syscall.SIGKILL: "which no process can handle",
+}

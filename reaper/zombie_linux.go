@@ -1,0 +1,156 @@
+package reaper
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/entrypoint-go/entrypoint/internal/linux"
+)
+
+// A zombie is a dead child.
+type zombie struct {
+	pid    int
+	fd     int  // a pidfd of it, -1 where there are none
+	leader bool // it is a child of the leader thread
+}
+
+// A sighting is when a zombie was first seen. start distinguishes it from a
+// later process with the same number.
+type sighting struct {
+	at    time.Time
+	start uint64
+}
+
+// batchSize is how many pidfds a sweep holds at a time: few beside the usual
+// limit of 1024 descriptors, or beside those that the program has anyway, and
+// enough to share the cost of a pass.
+func (s *sweeper) batchSize() int {
+	return 64 + s.descriptors.count()/16
+}
+
+// open opens a pidfd of each, and keeps those that are dead. If a number was
+// given to another process since it was listed, it means that process from here
+// on. (It need not be the leader's child. But it would have to get the number,
+// live and die within the sweep, after all other numbers were used.)
+func (s *sweeper) open(dead []zombie) (batch []zombie) {
+	for _, z := range dead {
+		if s.descriptors != nil {
+			fd, err := unix.PidfdOpen(z.pid, 0)
+			if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+				s.warnFull(err)
+				break // with those that we have; the others next time
+			}
+			if err != nil {
+				continue // gone
+			}
+			z.fd = fd
+		}
+		if z.peek() != z.pid {
+			z.close()
+			continue
+		}
+		batch = append(batch, z)
+	}
+	return batch
+}
+
+func (s *sweeper) warnFull(err error) {
+	if !s.full {
+		s.full = true
+		s.r.logger().Warn("reaper: no descriptor left for a pidfd, orphans are collected when there is one", "error", err)
+	}
+}
+
+// findOwners makes one pass over the descriptors, and adds to owner which of
+// the batch somebody else holds a pidfd of, and that descriptor.
+func (s *sweeper) findOwners(owner map[int]int, batch []zombie) error {
+	if s.descriptors == nil || len(batch) == 0 {
+		return nil
+	}
+	dead := make(map[int]bool, len(batch))
+	ours := make(map[int]bool, len(batch))
+	for _, z := range batch {
+		dead[z.pid] = true
+		ours[z.fd] = true
+	}
+	s.r.countWork(func(w *work) { w.Passes++ })
+	defer func() { s.examined += s.descriptors.visited }()
+	return s.descriptors.visit(func(fd int) {
+		if !isChild(fd) || ours[fd] {
+			return // no pidfd of a child: the common case
+		}
+		// A zombie keeps its number, so the number identifies it.
+		if pid := linux.Peek(unix.P_PIDFD, fd); dead[pid] {
+			owner[pid] = fd
+		}
+	})
+}
+
+func (s *sweeper) spare(z zombie, fd int) {
+	s.held[z.pid] = fd
+	s.r.countWork(func(w *work) { w.Spared++ })
+}
+
+// mayReap reports whether z, of which no owner is known, may be collected: at
+// once when both facts are known, else when it has been a zombie for long.
+func (s *sweeper) mayReap(z zombie) bool {
+	if s.factsKnown(z) {
+		return true
+	}
+	p, err := linux.ReadProcess(z.pid)
+	if err != nil {
+		return false
+	}
+	first, known := s.seen[z.pid]
+	if !known || p.Start != first.start {
+		s.seen[z.pid] = sighting{time.Now(), p.Start}
+		return false
+	}
+	return !s.tooYoung(z)
+}
+
+// factsKnown reports whether both facts can be established for z.
+func (s *sweeper) factsKnown(z zombie) bool {
+	return z.leader && s.descriptors != nil
+}
+
+// tooYoung reports whether z has to be left for longer, with or without an owner.
+func (s *sweeper) tooYoung(z zombie) bool {
+	first, known := s.seen[z.pid]
+	return known && !s.factsKnown(z) && time.Since(first.at) < s.patience
+}
+
+// collect waits for exactly this process.
+func (s *sweeper) collect(z zombie) bool {
+	idType, id := z.id()
+	e, ok := reap(idType, id)
+	if !ok {
+		return false
+	}
+	delete(s.seen, z.pid)
+	s.r.count(func(st *Stats) { st.Reaped++ }) // before OnReap can ask
+	if s.queue != nil && !s.queue.put(e) {
+		s.r.count(func(st *Stats) { st.Dropped++ })
+	}
+	return true
+}
+
+func (z zombie) id() (idType, id int) {
+	if z.fd < 0 {
+		return unix.P_PID, z.pid
+	}
+	return unix.P_PIDFD, z.fd
+}
+
+// peek returns the PID again if z is dead.
+func (z zombie) peek() (pid int) {
+	return linux.Peek(z.id())
+}
+
+func (z zombie) close() {
+	if z.fd >= 0 {
+		unix.Close(z.fd)
+	}
+}
