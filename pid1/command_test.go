@@ -240,6 +240,9 @@ func TestCommandInApp(t *testing.T) {
 				lines.ReadString('\n') // ready
 
 				for i, sig := range test.send {
+					if i > 0 && len(test.want) == 0 {
+						time.Sleep(550 * time.Millisecond) // else it is the same stop told again
+					}
 					cmd.Process.Signal(sig)
 					switch {
 					case i < len(test.want):

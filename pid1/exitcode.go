@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 
 	"github.com/entrypoint-go/entrypoint/shutdown"
@@ -19,6 +20,7 @@ var ErrForced = errors.New("pid1: shutdown forced")
 // and 128+n are the shell's (POSIX.1-2024, 2.8.2 Exit Status for Commands).
 const (
 	exitError    = 1
+	exitPanic    = 2 // Go's own
 	exitDeadline = 124
 	exitSignal   = 128
 )
@@ -38,7 +40,10 @@ func Exit(err error) {
 
 // A logged error is one that Run has logged. Error, errors.Is and errors.As show
 // the error inside.
-type logged struct{ err error }
+type logged struct {
+	err  error
+	code int // ExitCode of err, found while nobody had to wait for it
+}
 
 func (e *logged) Error() string { return e.err.Error() }
 func (e *logged) Unwrap() error { return e.err }
@@ -65,6 +70,8 @@ func isLogged(err error) bool {
 //
 //	0        err is nil: a clean stop
 //	128+n    signal n forced the stop (ErrForced)
+//	2        a function of yours panicked: Go's own code
+//	128+n    signal n began the stop and interrupted a [Job]; 1 if it was no signal
 //	the code of a [Command] that ended by itself or was stopped, or 128+n if signal n ended it
 //	126, 127 a program could not be run, or was not found ([Exec], [Command])
 //	124      a deadline passed: the error is a context.DeadlineExceeded
@@ -81,15 +88,22 @@ func ExitCode(err error) int {
 	if err == nil {
 		return 0
 	}
-	if errors.Is(err, ErrForced) {
-		return forcedCode(err)
+	var l *logged
+	if errors.As(err, &l) {
+		return l.code
 	}
+	if errors.Is(err, ErrForced) {
+		return signalCode(err)
+	}
+	var interrupted *interruptedError
 	var ended *ServerError
-	if errors.As(err, &ended) {
-		if code := programCode(ended.Err); code != 0 {
-			return code
-		}
-		return exitError
+	switch {
+	case hasPanic(err):
+		return exitPanic
+	case errors.As(err, &interrupted):
+		return signalCode(interrupted)
+	case errors.As(err, &ended):
+		return ended.exitCode()
 	}
 	if code := programCode(err); code != 0 {
 		return code
@@ -100,7 +114,35 @@ func ExitCode(err error) int {
 	return exitError
 }
 
-func forcedCode(err error) int {
+// exitCode is that of the program, if the server is one. A worker that uses a
+// program has no exit code: "signal: killed", from exec.CommandContext, would
+// read as out of memory.
+func (e *ServerError) exitCode() int {
+	if program := new(exec.ExitError); !e.program && errors.As(e.Err, &program) {
+		return exitError
+	}
+	if code := programCode(e.Err); code != 0 {
+		return code
+	}
+	return exitError
+}
+
+// hasPanic reports whether a function of the user's panicked, in any part of err.
+func hasPanic(err error) bool {
+	if e, ok := err.(*shutdown.HookError); ok && e.Panic != nil {
+		return true
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return hasPanic(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), hasPanic)
+	}
+	return false
+}
+
+// signalCode is 128+n if signal n is in err.
+func signalCode(err error) int {
 	var by *SignalError
 	if errors.As(err, &by) {
 		if n, ok := by.Signal.(syscall.Signal); ok {

@@ -16,7 +16,7 @@ func TestProcessForcedWithRequest(t *testing.T) {
 	p.await("request")
 	p.signal(syscall.SIGTERM)
 	s.refused()
-	p.signal(syscall.SIGINT)
+	p.signalAgain(syscall.SIGINT)
 	w.closed()
 	p.wantExit(128 + int(syscall.SIGINT))
 }

@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/entrypoint-go/entrypoint/internal/linux"
 	"github.com/entrypoint-go/entrypoint/reaper"
 )
 
@@ -28,7 +27,7 @@ func (a *App) isolate(ctx context.Context) error {
 
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, child.signals()...)
-	defer signal.Stop(signals)
+	defer stopLater(signals)
 	stopOnEnd := context.AfterFunc(ctx, func() { child.signal(syscall.SIGTERM) })
 	defer stopOnEnd()
 	defer a.reap()()
@@ -46,7 +45,7 @@ func (a *App) isolate(ctx context.Context) error {
 		case err := <-ended:
 			a.terminate(stopped)
 			if err != nil {
-				return &ServerError{Server: child.name(), Err: err}
+				return &ServerError{Server: child.name(), Err: err, program: true}
 			}
 			return nil
 		}
@@ -68,12 +67,4 @@ func (a *App) terminate(stopped time.Time) {
 	if err := reaper.Terminate(ctx); err != nil {
 		a.log().Warn("processes are left", "error", err)
 	}
-}
-
-// becomeSubreaper makes this process adopt orphaned descendants until undo is
-// called. Where it cannot, the Reaper reports the error.
-func becomeSubreaper() (undo func()) {
-	was, _ := linux.IsSubreaper()
-	_ = linux.SetSubreaper(true)
-	return func() { _ = linux.SetSubreaper(was) }
 }

@@ -42,7 +42,7 @@ func isolatedMain() int {
 		case "fork":
 			return forkAndWait()
 		case "fail":
-			return exec.Command("sh", "-c", "exit 42").Run()
+			return coded(42)
 		case "leave":
 			return leaveOrphans()
 		}

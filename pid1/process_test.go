@@ -157,6 +157,14 @@ func (p *process) signal(sig os.Signal) {
 	}
 }
 
+// signalAgain sends a signal that is not the one before told again.
+func (p *process) signalAgain(sig os.Signal) time.Time {
+	p.t.Helper()
+	time.Sleep(550 * time.Millisecond)
+	p.signal(sig)
+	return time.Now()
+}
+
 // exit waits for the end and returns the exit code.
 func (p *process) exit() int {
 	p.t.Helper()
@@ -246,8 +254,7 @@ func TestProcessSecondSignalForces(t *testing.T) {
 		p.await("serving ")
 		p.signal(syscall.SIGTERM)
 		p.await("hook")
-		forced := time.Now()
-		p.signal(second)
+		forced := p.signalAgain(second)
 		p.wantExit(128 + int(second))
 		t.Logf("gone %v after the second signal", time.Since(forced))
 		p.wantLog("shutdown forced")
@@ -272,9 +279,9 @@ func TestProcessSecondSignalEndsDelay(t *testing.T) {
 		}
 	}
 	http.DefaultClient.CloseIdleConnections()
-	p.signal(syscall.SIGTERM)
+	p.signalAgain(syscall.SIGTERM)
 	p.await("hook")
-	p.signal(syscall.SIGTERM)
+	p.signalAgain(syscall.SIGTERM)
 	p.wantExit(143)
 }
 

@@ -6,27 +6,22 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path"
 	"reflect"
-	"runtime"
-	"sync"
+	"time"
 )
 
-// Server is what [Run] runs. *http.Server is one, and so are the results of
-// [Func], [Listen], [GRPC], [TLS] and [Command].
+// Server is what [Run] runs. An *http.Server is one, and so is what the functions
+// below return.
 //
-// ListenAndServe serves until Shutdown is called or it fails. An error that it
-// returns before Shutdown was called ends the App with a [ServerError]; nil or
-// http.ErrServerClosed ends it cleanly. Shutdown returns when all is served,
-// or with ctx's error when ctx ends first.
+// ListenAndServe serves until Shutdown is called or it fails. If it returns before
+// Shutdown was called, the App stops: cleanly with nil or http.ErrServerClosed,
+// with a [ServerError] otherwise. Shutdown returns nil when all is served, or an
+// error when ctx ends first.
 //
-// An *http.Server whose TLSConfig has certificates is refused: pass [TLS] of it.
-//
-// An *http.Server, also inside [Listen], is drained as described at [App]. A
-// request is in flight until its handler returns, also when that has hijacked
-// the connection, as those of WebSockets do: end it when [App.Stopping] is
-// closed. Any other Server, an HTTP/3 one for example, gets its own Shutdown and
-// no more.
+// An *http.Server is drained as [App] describes, also inside [Listen] and [TLS].
+// Its request is in flight until the handler returns, even if that has hijacked
+// the connection, as WebSocket handlers do: end it when [App.Stopping] is closed.
+// A Server of any other type gets its own Shutdown and no more.
 type Server interface {
 	ListenAndServe() error
 	Shutdown(ctx context.Context) error
@@ -36,6 +31,8 @@ type Server interface {
 type ServerError struct {
 	Server string // its name, see [Named]
 	Err    error  // nil: it returned without an error
+
+	program bool // the server is a Command: Err has the exit status of its program
 }
 
 func (e *ServerError) Error() string {
@@ -48,8 +45,8 @@ func (e *ServerError) Error() string {
 func (e *ServerError) Unwrap() error { return e.Err }
 
 // Named gives s a name for logs, errors and the report. Without one an
-// *http.Server is called "http :8080", a Func by its function's name, and
-// anything else by its type.
+// *http.Server is called "http :8080", a Func "worker", a Job "job", and anything
+// else by its type. The second one of a name has a number.
 func Named(name string, s Server) Server { return &named{s, name} }
 
 type named struct {
@@ -57,111 +54,87 @@ type named struct {
 	name string
 }
 
-// Func makes a Server of a worker, such as a queue consumer or a job. Its ctx
-// ends when it should stop, after any [App.Delay]; context.Cause(ctx) says why.
-// It then has as long as a server has to finish. What it returns after that,
-// ctx's error and its cause excepted, is reported as an error.
-//
-// A worker that returns by itself stops the App: cleanly with nil, else as a
-// [ServerError].
-func Func(run func(ctx context.Context) error) Server {
-	f := &worker{run: run, done: make(chan struct{})}
-	f.setContext(context.Background())
-	return f
-}
-
-// A worker is the Server that Func makes.
-type worker struct {
-	run    func(context.Context) error
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	once   sync.Once
-	done   chan struct{}
-}
-
-func (f *worker) setContext(ctx context.Context) { f.ctx, f.cancel = context.WithCancelCause(ctx) }
-
-func (f *worker) ListenAndServe() error {
-	defer f.once.Do(func() { close(f.done) })
-	return f.run(f.ctx)
-}
-
-func (f *worker) Shutdown(ctx context.Context) error {
-	f.cancel(stopCause(ctx))
-	select {
-	case <-f.done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (f *worker) kill() { f.cancel(context.Canceled) }
-
-func (f *worker) name() string {
-	if fn := runtime.FuncForPC(reflect.ValueOf(f.run).Pointer()); fn != nil {
-		return path.Base(fn.Name())
-	}
-	return "worker"
-}
-
 // What App asks of the servers of this package beyond Server. Each is optional.
 type (
-	contexter interface{ setContext(ctx context.Context) } // what its contexts descend from
-	checker   interface{ check() error }                   // refuses bad settings, before anything listens
-	binder    interface {
+	// setContext gives the context that all of the server's descend from.
+	contextSetter interface{ setContext(ctx context.Context) }
+
+	// check refuses bad settings, before anything listens.
+	checker interface{ check() error }
+
+	// bind takes the port, before anything serves.
+	binder interface {
 		bind(ctx context.Context) error
-	} // takes its port, before anything serves
-	drainer  interface{ startDraining() } // the delay begins: tell clients to go
+	}
+
+	// startDraining is called when the delay begins, to tell clients to go.
+	drainer interface{ startDraining() }
+
+	// observe takes a function that is called for each request after that.
 	observer interface {
 		observe(onRequest func(*http.Request))
-	} // called for every request after startDraining
-	killer   interface{ kill() } // ends at once
-	namer    interface{ name() string }
+	}
+
+	// kill ends the server at once.
+	killer interface{ kill() }
+
+	namer interface{ name() string }
+
+	// signals returns those that the server wants. signal passes one on; App
+	// keeps those that it uses itself.
 	signaled interface {
-		signals() []os.Signal // that it wants
-		signal(sig os.Signal) // gets them, those excepted that App uses
+		signals() []os.Signal
+		signal(sig os.Signal)
 	}
 )
 
-// A part is one server as App runs it.
-type part struct {
+// A serverState is one server as App runs it.
+type serverState struct {
 	server Server
 	name   string
-	done   chan struct{} // closed when ListenAndServe has returned err
-	err    error
-	blamed bool // its end began the stop, which then tells its error
+	call   *call // of ListenAndServe; nil before
+	job    bool
+
+	blamed    bool // its end began the stop, which then reports its error
+	completed bool // a job that returned nil before the stop began
 }
 
-// newParts checks srv and names it.
-func newParts(srv []Server) ([]*part, error) {
-	if len(srv) == 0 {
+// newServers checks the servers and names them.
+func newServers(servers []Server) ([]*serverState, error) {
+	if len(servers) == 0 {
 		return nil, errors.New("pid1: Run: no server: pass an *http.Server, a pid1.Func or another Server")
 	}
-	parts := make([]*part, len(srv))
-	for i, s := range srv {
-		p := &part{done: make(chan struct{})}
+	states := make([]*serverState, len(servers))
+	taken := map[string]int{}
+	for i, s := range servers {
+		state := &serverState{}
 		for n, ok := s.(*named); ok; n, ok = s.(*named) {
-			if s = n.Server; p.name == "" {
-				p.name = n.name
+			if s = n.Server; state.name == "" {
+				state.name = n.name
 			}
 		}
 		if isNil(s) {
-			return nil, fmt.Errorf("pid1: Run: server %d of %d is nil (%T)", i+1, len(srv), s)
+			return nil, fmt.Errorf("pid1: Run: server %d of %d is nil (%T)", i+1, len(servers), s)
 		}
 		if h, ok := s.(*http.Server); ok {
 			s = &httpServer{srv: h}
 		}
-		if n, ok := s.(namer); ok && p.name == "" {
-			p.name = n.name()
+		if n, ok := s.(namer); ok && state.name == "" {
+			state.name = n.name()
 		}
-		if p.name == "" {
-			p.name = fmt.Sprintf("%T", s)
+		if state.name == "" {
+			state.name = fmt.Sprintf("%T", s)
 		}
-		p.server = s
-		parts[i] = p
+		if taken[state.name]++; taken[state.name] > 1 {
+			state.name = fmt.Sprintf("%s %d", state.name, taken[state.name])
+		}
+		if w, ok := s.(*worker); ok {
+			state.job = w.job
+		}
+		state.server = s
+		states[i] = state
 	}
-	return parts, nil
+	return states, nil
 }
 
 // isNil reports whether s is nil or holds a nil pointer, map or the like.
@@ -176,9 +149,9 @@ func isNil(s Server) bool {
 	return false
 }
 
-// network reports whether other programs send requests to p, so that they
-// should hear of a stop before its listener closes.
-func (p *part) network() bool {
+// takesRequests reports whether other programs send requests to the server, so
+// that they have to learn of a stop before its listener closes.
+func (p *serverState) takesRequests() bool {
 	switch p.server.(type) {
 	case *worker, *Child:
 		return false
@@ -186,75 +159,113 @@ func (p *part) network() bool {
 	return true
 }
 
-// check refuses settings that cannot work, before anything listens.
-func (p *part) check() error {
+// prepare gives the server its context and checks its settings.
+func (p *serverState) prepare(ctx context.Context, onRequest func(*http.Request)) error {
+	if c, ok := p.server.(contextSetter); ok {
+		c.setContext(ctx)
+	}
+	if o, ok := p.server.(observer); ok {
+		o.observe(onRequest)
+	}
 	if c, ok := p.server.(checker); ok {
 		if err := c.check(); err != nil {
-			return &ServerError{Server: p.name, Err: err}
+			return p.error(err)
 		}
 	}
 	return nil
 }
 
-// bind takes the port, if p can do so before it serves.
-func (p *part) bind(ctx context.Context) error {
-	b, ok := p.server.(binder)
-	if !ok {
-		return nil
-	}
-	if err := b.bind(ctx); err != nil {
-		return &ServerError{Server: p.name, Err: err}
+// bind takes the port, if the server can do so before it serves.
+func (p *serverState) bind(ctx context.Context) error {
+	if b, ok := p.server.(binder); ok {
+		if err := b.bind(ctx); err != nil {
+			return p.error(err)
+		}
 	}
 	return nil
 }
 
-// serve runs the server to its end, which begins a stop unless one has begun.
-func (p *part) serve(begin func(cause, failure error) bool) {
-	defer close(p.done)
-	defer func() {
-		ended := &ServerError{Server: p.name, Err: p.err}
-		if p.err == nil {
-			p.blamed = begin(ended, nil)
-		} else {
-			p.blamed = begin(ended, ended)
-		}
-	}()
-	p.err = errors.New("ended by runtime.Goexit")
-	p.err = p.server.ListenAndServe()
-	if errors.Is(p.err, http.ErrServerClosed) {
-		p.err = nil // somebody shut it down, as it should end
+func (p *serverState) startDraining() {
+	if d, ok := p.server.(drainer); ok {
+		d.startDraining()
 	}
+}
+
+// serve runs the server. Its end begins a stop, unless one has begun.
+func (p *serverState) serve(s *stop) {
+	p.call = goCall(p.name, func() error {
+		err := p.server.ListenAndServe()
+		if errors.Is(err, http.ErrServerClosed) {
+			return nil // somebody shut it down, as it should end
+		}
+		return err
+	}, func(err error) { p.ended(s, err) })
+}
+
+func (p *serverState) ended(s *stop, err error) {
+	switch ended := p.error(err); {
+	case isPanic(err):
+		p.blamed = true
+		s.app.logPanic(err)
+		s.fail(ended)
+	case err != nil:
+		p.blamed = s.begin(ended, ended)
+	case p.job:
+		s.jobEnded(p)
+	default:
+		p.blamed = s.begin(ended, nil)
+	}
+}
+
+func (p *serverState) error(err error) *ServerError {
+	_, program := p.server.(*Child)
+	return &ServerError{Server: p.name, Err: err, program: program}
 }
 
 // stop shuts the server down and waits until it has returned, or ctx ends.
-func (p *part) stop(ctx context.Context) error {
+func (p *serverState) stop(ctx context.Context) error {
 	err := p.server.Shutdown(ctx)
 	select {
-	case <-p.done:
+	case <-p.call.done:
 	case <-ctx.Done():
-		// Shutdown is the judge of whether all is served.
-		// A ListenAndServe that does not return loses nothing.
+		// Shutdown is the judge of whether all is served. A ListenAndServe that
+		// does not return loses nothing.
 		return err
 	}
-	if p.err != nil && !p.blamed && !errors.Is(p.err, context.Canceled) && !errors.Is(p.err, stopCause(ctx)) {
-		err = errors.Join(err, &ServerError{Server: p.name, Err: p.err})
+	ended := p.call.err
+	if ended != nil && !p.blamed && !errors.Is(ended, context.Canceled) && !errors.Is(ended, stopCause(ctx)) {
+		err = errors.Join(err, p.error(ended))
 	}
 	return err
 }
 
-// release gives up what bind took, or Listen was given, before serve was called.
-func (p *part) release() {
-	if k, ok := p.server.(killer); ok {
-		k.kill()
+// killWait bounds the time for servers to end at once.
+const killWait = 100 * time.Millisecond
+
+// killAll ends the servers at once, as well as they can be. A Close that hangs
+// holds up nobody.
+func killAll(servers []*serverState) {
+	var calls []*call
+	for _, p := range servers {
+		calls = append(calls, goCall(p.name, p.kill, nil))
+	}
+	timeout := time.NewTimer(killWait)
+	defer timeout.Stop()
+	for _, c := range calls {
+		select {
+		case <-c.done: // nothing is left to do about an error
+		case <-timeout.C:
+			return
+		}
 	}
 }
 
-// kill ends the server at once, as well as it can be.
-func (p *part) kill() {
+func (p *serverState) kill() error {
 	switch s := p.server.(type) {
 	case killer:
 		s.kill()
 	case interface{ Close() error }:
-		_ = s.Close() // nothing is left to do about an error
+		return s.Close()
 	}
+	return nil
 }

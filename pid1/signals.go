@@ -7,21 +7,22 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/entrypoint-go/entrypoint/internal/sig"
 )
 
-// SignalError is the reason for a stop by signal. It is the cause of the
-// contexts that end with it: context.Cause(ctx) in a server, a [App.Before]
-// step or a shutdown hook.
+// SignalError is the reason for a stop by signal. It is the cause of the contexts
+// that end with it: context.Cause(ctx) in a server, a [App.Before] step or a
+// shutdown hook.
 type SignalError struct {
 	Signal os.Signal
 }
 
 func (e *SignalError) Error() string { return "received " + sig.Name(e.Signal) }
 
-// Is makes errors.Is(err, context.Canceled) hold: a context that a signal
-// ended was cancelled, and code that tests its cause for that must see it
+// Is makes errors.Is(err, context.Canceled) hold: a context that a signal ended
+// was cancelled, and code that tests its cause for that must see it
 // (golang/go#77639).
 func (e *SignalError) Is(target error) bool { return target == context.Canceled }
 
@@ -46,38 +47,55 @@ func (a *App) checkSignals() error {
 	return nil
 }
 
-// watch dispatches signals until the returned function is called.
-// Signals that arrive from its first line on are not lost.
-func (a *App) watch(s *stop, parts []*part) (unwatch func()) {
-	sigs := a.wanted(parts)
-
-	// Notify drops what the channel has no room for. Signals are rare and the
-	// loop below never blocks; the room is for a burst of different ones.
+// watch dispatches signals until the returned function is called. Signals that
+// arrive from its first line on are not lost.
+func (a *App) watch(s *stop, servers []*serverState) (unwatch func()) {
+	// Notify drops what the channel has no room for. Signals are rare and
+	// dispatch does not block; the room is for a burst of different ones.
 	c := make(chan os.Signal, 64)
-	signal.Notify(c, sigs...)
+	signal.Notify(c, a.wanted(servers)...)
 
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
 			select {
-			case sig := <-c:
-				a.dispatch(s, parts, sig)
+			case received := <-c:
+				a.dispatch(s, servers, received)
 			case <-quit:
 				return
 			}
 		}
 	}()
 	return func() {
-		signal.Stop(c)
 		close(quit)
 		<-done
+		stopLater(c)
 	}
 }
 
+// stopLater stops the delivery of signals to c a moment after the end of Run. The
+// stop signal may come once more, and main may still write to a log without a
+// reader: the default action of either would replace the exit code.
+func stopLater(c chan<- os.Signal) {
+	time.AfterFunc(repeatWindow, func() { signal.Stop(c) })
+}
+
+// catchPipe keeps a write to a log whose reader is gone from ending the process,
+// which SIGPIPE does unless somebody asks for it (os/signal). Nobody reads the
+// channel: each write to a broken connection raises one.
+func catchPipe() (undo func()) {
+	if sig.Pipe == nil {
+		return func() {}
+	}
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, sig.Pipe)
+	return func() { stopLater(c) }
+}
+
 // wanted returns the signals to ask for.
-func (a *App) wanted(parts []*part) []os.Signal {
-	forwarded, forwards := forwardable(parts)
+func (a *App) wanted(servers []*serverState) []os.Signal {
+	forwarded, forwards := forwardable(servers)
 	if !forwards {
 		return append(slices.Clone(a.stopSignals()), syscall.SIGHUP)
 	}
@@ -86,8 +104,7 @@ func (a *App) wanted(parts []*part) []os.Signal {
 	// process asks for the signal. So ask only if the user did.
 	sigs := forwarded
 	for _, s := range a.stopSignals() {
-		n, ok := s.(syscall.Signal)
-		if !ok || a.Signals != nil || !sig.IgnoredAtStart().Has(n) {
+		if n, ok := s.(syscall.Signal); !ok || a.Signals != nil || !sig.IgnoredAtStart().Has(n) {
 			sigs = append(sigs, s)
 		}
 	}
@@ -97,30 +114,23 @@ func (a *App) wanted(parts []*part) []os.Signal {
 	return sigs
 }
 
-// dispatch acts on one signal. It must not block: the next one may be the
-// second stop signal.
-func (a *App) dispatch(s *stop, parts []*part, received os.Signal) {
-	for _, stopSignal := range a.stopSignals() {
-		if received != stopSignal {
-			continue
-		}
-		if cause := (&SignalError{Signal: received}); !s.begin(cause, nil) {
-			s.hurry(cause)
-		}
-		return
-	}
-	if received == syscall.SIGHUP && a.OnHangup != nil {
-		s.hangup()
-		return
-	}
-	if forward(parts, received) == 0 {
+// dispatch acts on one signal. It must not block: the next one may be the second
+// stop signal.
+func (a *App) dispatch(s *stop, servers []*serverState, received os.Signal) {
+	switch {
+	case slices.Contains(a.stopSignals(), received):
+		s.receive(&SignalError{Signal: received})
+	case received == syscall.SIGHUP && a.OnHangup != nil:
+		s.hangUp()
+	case forward(servers, received) == 0:
 		a.log().Info("signal ignored", "signal", sig.Name(received))
 	}
 }
 
-// forwardable is what to ask for on behalf of the parts that pass signals on.
-func forwardable(parts []*part) (sigs []os.Signal, any bool) {
-	for _, p := range parts {
+// forwardable returns the signals to ask for on behalf of the servers that pass
+// signals on.
+func forwardable(servers []*serverState) (sigs []os.Signal, any bool) {
+	for _, p := range servers {
 		if s, ok := p.server.(signaled); ok {
 			sigs = append(sigs, s.signals()...)
 			any = true
@@ -129,13 +139,59 @@ func forwardable(parts []*part) (sigs []os.Signal, any bool) {
 	return sigs, any
 }
 
-// forward passes sig on and returns how many parts took it.
-func forward(parts []*part, sig os.Signal) (taken int) {
-	for _, p := range parts {
+// forward passes the signal on and returns how many servers took it.
+func forward(servers []*serverState, received os.Signal) (taken int) {
+	for _, p := range servers {
 		if s, ok := p.server.(signaled); ok {
-			s.signal(sig)
+			s.signal(received)
 			taken++
 		}
 	}
 	return taken
+}
+
+// hangUp calls OnHangup, in a goroutine. All signals that arrive while a call runs
+// cause one more after it.
+func (s *stop) hangUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.cause != nil: // too late to matter
+	case s.hangup != nil:
+		s.again = true
+	default:
+		s.hangup = goCall("OnHangup", s.reload, s.hungUp)
+	}
+}
+
+// reload calls OnHangup between the two messages that systemd expects.
+func (s *stop) reload() error {
+	s.app.reloading()
+	defer s.app.systemd("READY=1")
+	return s.app.OnHangup(s.start)
+}
+
+// hungUp is called with what OnHangup returned.
+func (s *stop) hungUp(err error) {
+	switch {
+	case isPanic(err):
+		s.app.logPanic(err)
+		s.fail(err)
+	case err != nil:
+		s.app.log().Error("OnHangup failed", "error", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hangup = nil
+	if s.again && s.cause == nil {
+		s.hangup = goCall("OnHangup", s.reload, s.hungUp)
+	}
+	s.again = false
+}
+
+// hangupRunning returns the call of OnHangup that runs, or nil.
+func (s *stop) hangupRunning() *call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.hangup
 }

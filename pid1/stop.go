@@ -5,41 +5,50 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/entrypoint-go/entrypoint/internal/term"
-	"github.com/entrypoint-go/entrypoint/shutdown"
 )
 
-// A stop is the one stop of an App: how it began and how it is hurried.
-//
-// There are four events, in this order at most: begin, the end of the delay,
-// force, and the end of Run. A second stop signal is the second event while
-// the delay lasts, else the third.
+// One stop is told more than once: timeout(1) signals its child and then its
+// process group, wrappers and shells pass on what the group has got already, and
+// signal.NotifyContext around Run tells of a signal by the end of ctx. See
+// docs/design.md, "One stop, told twice".
+const (
+	// repeatWindow is how long after a stop signal another one is the same stop
+	// told again.
+	repeatWindow = 500 * time.Millisecond
+
+	// sameStop is how long after the end of ctx a signal is taken for its reason.
+	sameStop = 100 * time.Millisecond
+)
+
+// A stop is the one stop of an App: what began it, and how it was hurried.
 type stop struct {
 	app   *App
-	wait  time.Duration   // App.Delay, resolved
-	begun <-chan struct{} // closed by begin; App.Stopping returns it
+	begun <-chan struct{} // closed when the stop begins; App.Stopping returns it
 
-	// start ends at begin: what has not been served by then never is.
+	// start ends when the stop begins: the context of what precedes it.
 	start       context.Context
 	cancelStart context.CancelCauseFunc
-
-	// checking waits for a Before step that still runs when the stop begins.
-	checking *shutdown.Hook
 
 	// forced ends when the stop is cut short. The pipeline runs under it.
 	forced context.Context
 	force  context.CancelCauseFunc
 
-	mu       sync.Mutex    // guards the rest
-	serving  bool          // servers run: a delay has something to wait for
-	cause    error         // nil until begin
-	failed   error         // cause, unless the stop is a clean one
-	forcedBy error         // nil until force
-	delayEnd chan struct{} // non-nil while there is a delay to end
-	hangups  chan struct{} // non-nil while OnHangup runs; closed when it ends
-	again    bool          // OnHangup is due once more
+	mu        sync.Mutex    // guards the rest
+	delay     delay         // before the servers stop; known before they serve
+	serving   bool          // servers run: a delay has something to wait for
+	cause     error         // what began the stop; nil before
+	byContext time.Time     // when the end of ctx began the stop; else zero
+	failures  []error       // the cause, unless the stop is clean, and what panicked later
+	signaled  time.Time     // when the last stop signal that counts came
+	forcedBy  error         // nil until force
+	delayEnd  chan struct{} // closed to end the delay; nil when there is none to end
+	jobs      int           // that are not done
+	hangup    *call         // of OnHangup; nil when none runs
+	again     bool          // OnHangup is due once more
 }
 
 func newStop(ctx context.Context, a *App) *stop {
@@ -52,26 +61,33 @@ func newStop(ctx context.Context, a *App) *stop {
 }
 
 // serve makes the App ready, unless the stop has begun.
-func (s *stop) serve() bool {
+func (s *stop) serve(d delay) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cause != nil {
 		return false
 	}
-	s.serving = true
+	s.serving, s.delay = true, d
 	s.app.ready.Store(true)
 	return true
 }
 
 // begin begins the stop and reports whether it did: only the first call does.
-// Run returns failure if the cause is one, nil if this is a clean stop.
+// Run returns failure if the cause is one; nil means a clean stop.
 func (s *stop) begin(cause, failure error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.beginLocked(cause, failure)
+}
+
+func (s *stop) beginLocked(cause, failure error) bool {
 	if s.cause != nil {
 		return false
 	}
-	s.cause, s.failed = cause, failure
+	s.cause = cause
+	if failure != nil {
+		s.failures = append(s.failures, failure)
+	}
 	if s.serving && s.delayDue(cause) {
 		s.delayEnd = make(chan struct{})
 	}
@@ -81,49 +97,93 @@ func (s *stop) begin(cause, failure error) bool {
 	return true
 }
 
-// hurry is what a further stop signal does: it ends the delay or, when there
-// is none to end, cuts the stop short.
-//
-// The delay counts from begin, not from when its step starts. Otherwise two
-// signals that arrive together would force a stop that nobody meant to force.
-func (s *stop) hurry(cause error) {
+// contextEnded begins the stop because Run's ctx has ended.
+func (s *stop) contextEnded(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.delayEnd != nil {
-		close(s.delayEnd)
-		s.delayEnd = nil
-		return
-	}
-	if s.forcedBy == nil {
-		s.forcedBy = cause
-		s.force(cause)
+	if s.beginLocked(cause, nil) {
+		s.byContext = time.Now()
 	}
 }
 
+// fail begins the stop with an error. If it has begun already, Run returns that
+// error too.
+func (s *stop) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.beginLocked(err, err) {
+		s.failures = append(s.failures, err)
+	}
+}
+
+// receive acts on a stop signal. The first one begins the stop. A second one ends
+// the delay, and the next one forces the stop; without a delay, or when that is
+// over, the second forces. What does not count as one is logged.
+func (s *stop) receive(by *SignalError) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	switch first := s.signaled.IsZero(); {
+	case first && s.beginLocked(by, nil):
+	case first && now.Sub(s.byContext) < sameStop:
+		s.cause = by // which ended ctx, too
+		if !s.delayDue(by) {
+			s.endDelayLocked()
+		}
+	case first:
+		// The stop began by itself. This is the orchestrator's first word.
+		s.app.log().Info("already stopping", "signal", by.Reason())
+	case now.Sub(s.signaled) < repeatWindow:
+		s.app.log().Info("stop signal repeated, ignored", "signal", by.Reason(), "within", repeatWindow)
+		return
+	case by.Signal == syscall.SIGTERM && inKubernetes():
+		// Never a person's: containerd repeats it after a restart of its own.
+		s.app.log().Info("stop signal repeated, ignored in Kubernetes", "signal", by.Reason())
+		return
+	case s.delayEnd != nil:
+		s.app.log().Info("delay ended", "signal", by.Reason())
+		s.endDelayLocked()
+	case s.forcedBy == nil:
+		s.forcedBy = by
+		s.force(by)
+	}
+	s.signaled = now
+}
+
 // delayDue reports whether a stop for this reason waits before the listeners
-// close. Nobody routes requests to a process on somebody's terminal, and a
-// delay cannot help what has already died.
+// close. Nobody routes requests to a process on somebody's terminal, and a delay
+// cannot help what has already died.
 func (s *stop) delayDue(cause error) bool {
 	var sig *SignalError
 	if errors.As(cause, &sig) && sig.Signal == os.Interrupt && onTerminal() {
 		return false
 	}
 	var ended *ServerError
-	return s.wait > 0 && !errors.As(cause, &ended)
+	var done *jobsDone
+	return s.delay.d > 0 && !errors.As(cause, &ended) && !errors.As(cause, &done)
 }
 
-// delay returns a channel that hurry closes, or nil when no delay is due.
-func (s *stop) delay() <-chan struct{} {
+// delayEnds returns a channel that is closed when a signal ends the delay, or nil
+// when no delay is due. The delay counts from the beginning of the stop, not from
+// when its step starts.
+func (s *stop) delayEnds() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.delayEnd
 }
 
-// endDelay makes the next stop signal cut the stop short.
-func (s *stop) endDelay() {
+// delayOver makes the next stop signal force the stop.
+func (s *stop) delayOver() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.delayEnd = nil
+}
+
+func (s *stop) endDelayLocked() {
+	if s.delayEnd != nil {
+		close(s.delayEnd)
+		s.delayEnd = nil
+	}
 }
 
 // reason is what began the stop: nil before.
@@ -133,73 +193,22 @@ func (s *stop) reason() error {
 	return s.cause
 }
 
-// failure is the reason for the stop if that is an error: nil if not.
-func (s *stop) failure() error {
+// outcome is what the stop was forced by, if it was, and the errors to return.
+func (s *stop) outcome() (forcedBy error, failures []error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.failed
+	return s.forcedBy, s.failures
 }
 
-// forcer is what cut the stop short: nil if nothing did.
-func (s *stop) forcer() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.forcedBy
-}
-
-// hangup calls OnHangup, in a goroutine. While a call runs, all that come
-// meanwhile are one more after it.
-func (s *stop) hangup() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.cause != nil: // too late to matter
-	case s.hangups != nil:
-		s.again = true
-	default:
-		s.hangups = make(chan struct{})
-		go s.callOnHangup()
-	}
-}
-
-func (s *stop) callOnHangup() {
-	for more := true; more; more = s.hangupEnded() {
-		if err := s.app.OnHangup(s.start); err != nil {
-			s.app.log().Error("OnHangup failed", "error", err)
-		}
-	}
-}
-
-func (s *stop) hangupEnded() (more bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	more = s.again && s.cause == nil
-	s.again = false
-	if !more {
-		close(s.hangups)
-		s.hangups = nil
-	}
-	return more
-}
-
-// hangupRunning is closed when the call of OnHangup that runs has ended. It is
-// nil when none runs.
-func (s *stop) hangupRunning() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.hangups
-}
+type stopKey struct{}
 
 // withStop returns the context that the steps of the stop run under.
 func withStop(ctx context.Context, s *stop) context.Context {
 	return context.WithValue(ctx, stopKey{}, s)
 }
 
-type stopKey struct{}
-
 // stopCause is why the stop began under whose context a Shutdown is called.
-// Somebody other than an App may call it: then there is no more to tell than
-// that.
+// Where somebody else than an App calls it, that is not known.
 func stopCause(ctx context.Context) error {
 	if s, ok := ctx.Value(stopKey{}).(*stop); ok {
 		return s.reason()
@@ -209,3 +218,7 @@ func stopCause(ctx context.Context) error {
 
 // onTerminal reports whether a person is at this process's keyboard.
 func onTerminal() bool { return term.IsTerminal(os.Stdin) || term.IsTerminal(os.Stderr) }
+
+// inKubernetes reports whether this process runs in a pod. The variable is set
+// also without enableServiceLinks.
+func inKubernetes() bool { return os.Getenv("KUBERNETES_SERVICE_HOST") != "" }

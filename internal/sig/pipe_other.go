@@ -1,0 +1,8 @@
+//go:build !unix
+
+package sig
+
+import "os"
+
+// Pipe is SIGPIPE, nil on systems without it.
+var Pipe os.Signal

@@ -1,0 +1,75 @@
+package pid1
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/entrypoint-go/entrypoint/shutdown"
+)
+
+// A call is a function of the user's that runs in a goroutine of its own. Nobody
+// else is harmed if it hangs; if it panics or calls runtime.Goexit, that is its
+// error.
+type call struct {
+	done chan struct{} // closed when the function has ended
+	err  error
+}
+
+// goCall calls f, and then after with its error. after may be nil.
+func goCall(name string, f func() error, after func(error)) *call {
+	c := &call{done: make(chan struct{})}
+	go func() {
+		defer close(c.done)
+		returned := false
+		defer func() {
+			if !returned {
+				c.err = notReturned(name, recover())
+			}
+			if after != nil {
+				after(c.err)
+			}
+		}()
+		c.err = f()
+		returned = true
+	}()
+	return c
+}
+
+// wait waits for the end of the call and returns its error, or that of ctx.
+func (c *call) wait(ctx context.Context) error {
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// notReturned is the error of a function that ended otherwise.
+func notReturned(name string, recovered any) error {
+	if recovered == nil {
+		return errors.New("ended by runtime.Goexit")
+	}
+	err, ok := recovered.(error)
+	if ok {
+		err = fmt.Errorf("panic: %w", err)
+	} else {
+		err = fmt.Errorf("panic: %v", recovered)
+	}
+	return &shutdown.HookError{Name: name, Err: err, Panic: recovered, Stack: debug.Stack()}
+}
+
+// isPanic reports whether err is that of a call that panicked.
+func isPanic(err error) bool {
+	e, ok := err.(*shutdown.HookError)
+	return ok && e.Panic != nil
+}
+
+// logPanic logs what a function of the user's panicked with.
+func (a *App) logPanic(err error) {
+	if e, ok := err.(*shutdown.HookError); ok {
+		a.log().Error("panic", "in", e.Name, "panic", e.Panic, "stack", string(e.Stack))
+	}
+}

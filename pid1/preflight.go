@@ -1,0 +1,72 @@
+package pid1
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/entrypoint-go/entrypoint/shutdown"
+)
+
+// A preflight is one step of Before.
+type preflight struct {
+	name string
+	f    func(context.Context) error
+}
+
+// Before adds a step that must succeed before anything listens. Steps run in the
+// order they were added. The ctx of a step ends when a stop begins;
+// [shutdown.Within] gives it a deadline. The first error, or panic, ends the
+// start: the deferred hooks run, and Run returns the error with the step's name.
+//
+// A step that a stop interrupts has not failed, whatever it returns then. One
+// that goes on all the same gets the time of a shutdown hook, and no more.
+//
+// Before panics when it is called after Run, or with a nil f.
+func (a *App) Before(name string, f func(context.Context) error) {
+	if f == nil {
+		panic(fmt.Sprintf("pid1: Before(%q): nil function", name))
+	}
+	if a.ran.Load() {
+		panic(fmt.Sprintf("pid1: Before(%q) called after Run", name))
+	}
+	a.before = append(a.before, preflight{name, f})
+}
+
+// check runs the steps of Before until one fails or a stop begins. If that comes
+// while a step runs, running is the step's call.
+func (a *App) check(s *stop) (running *shutdown.Hook, err error) {
+	for _, step := range a.before {
+		if s.start.Err() != nil {
+			return nil, nil
+		}
+		c := goCall("before "+step.name, func() error { return step.f(s.start) }, nil)
+		select {
+		case <-c.done:
+			if err := a.checked(s, step, c.err); err != nil {
+				return nil, err
+			}
+		case <-s.begun:
+			return &shutdown.Hook{Name: "before " + step.name, Func: func(ctx context.Context) error {
+				if err := c.wait(ctx); isPanic(err) || ctx.Err() != nil {
+					return err
+				}
+				return nil
+			}}, nil
+		}
+	}
+	return nil, nil
+}
+
+// checked is the outcome of a step of Before that has returned err.
+func (a *App) checked(s *stop, step preflight, err error) error {
+	if err == nil {
+		return nil
+	}
+	if isPanic(err) {
+		a.logPanic(err)
+	} else if s.start.Err() != nil {
+		a.log().Info("step interrupted", "before", step.name, "error", err)
+		return nil
+	}
+	return fmt.Errorf("pid1: before %q: %w", step.name, err)
+}

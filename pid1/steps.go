@@ -1,0 +1,148 @@
+package pid1
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/entrypoint-go/entrypoint/internal/term"
+	"github.com/entrypoint-go/entrypoint/reaper"
+	"github.com/entrypoint-go/entrypoint/shutdown"
+)
+
+// stop runs the stop that has begun, and returns what Run returns. running is the
+// Before step that the stop has interrupted, if there is one.
+func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) error {
+	began := time.Now()
+	plan, _ := a.Shutdown.Plan(0, 0) // its error was returned by the start
+	a.announce(s, plan)
+
+	// Before every hook ends what still uses the things that hooks close.
+	var first []shutdown.Hook
+	if s.delayEnds() != nil {
+		first = append(first, shutdown.Hook{
+			Name:    "delay",
+			Func:    func(ctx context.Context) error { a.waitDelay(ctx, s, servers); return nil },
+			Timeout: s.delay.d + delaySlack,
+		})
+	}
+	if s.serving {
+		first = append(first, serversHook(servers))
+	} else {
+		killAll(servers) // which releases what bind took, or Listen was given
+	}
+	if running != nil {
+		first = append(first, *running)
+	}
+	if c := s.hangupRunning(); c != nil {
+		first = append(first, shutdown.Hook{Name: "OnHangup", Func: c.wait})
+	}
+	if IsInit() {
+		a.Shutdown.DeferLast("processes", terminate)
+	}
+
+	report := a.Shutdown.Run(withStop(s.forced, s), first...)
+	report.Cause = s.reason()
+	if report.Forced && s.serving {
+		killAll(servers)
+	}
+	reportErr := a.report(report, plan, began)
+	return a.result(s, servers, report, reportErr)
+}
+
+// announce says that the stop begins, and how long it may take.
+func (a *App) announce(s *stop, plan shutdown.Plan) {
+	cause := s.reason()
+	attrs := []any{"cause", cause, "grace", plan.Grace}
+	if s.delayEnds() != nil {
+		attrs = append(attrs, "delay", s.delay.d, "because", s.delay.why)
+	}
+	a.log().Info("stopping", attrs...)
+	a.systemd("STOPPING=1", "STATUS=stopping: "+cause.Error(), extendTimeout(plan.Grace))
+}
+
+// serversHook is the step that stops all servers at once.
+func serversHook(servers []*serverState) shutdown.Hook {
+	hooks := make([]shutdown.Hook, len(servers))
+	for i, p := range servers {
+		hooks[i] = shutdown.Hook{Name: p.name, Func: p.stop}
+	}
+	if len(hooks) == 1 {
+		return hooks[0]
+	}
+	return shutdown.Hook{Name: "servers", Func: shutdown.Parallel(hooks...)}
+}
+
+// terminate is the last step as PID 1. What ignores SIGTERM gets SIGKILL a moment
+// before the deadline, so that there is time to see that it has ended.
+func terminate(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok {
+		moment := min(reaperGivesUp, time.Until(deadline)/4)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-moment))
+		defer cancel()
+	}
+	return reaper.Terminate(ctx)
+}
+
+// reaperGivesUp is how long reaper.Terminate waits for what it has killed.
+const reaperGivesUp = 500 * time.Millisecond
+
+// report shows the report of the stop. Neither OnReport nor a terminal that is
+// held can keep Run from returning.
+func (a *App) report(r *shutdown.Report, plan shutdown.Plan, began time.Time) error {
+	level := slog.LevelInfo
+	if r.Err() != nil {
+		level = slog.LevelError
+	}
+	name, f := "OnReport", a.OnReport
+	if f == nil {
+		a.log().Log(context.Background(), level, "shutdown", "report", r)
+		if !term.IsTerminal(os.Stderr) {
+			return nil
+		}
+		name, f = "timeline", func(r *shutdown.Report) { _ = r.WriteTimeline(os.Stderr) }
+	}
+
+	// Out of what is left, and never nothing.
+	budget := min(plan.Reserve, time.Until(began.Add(plan.Grace-plan.Grace/100)))
+	budget = max(budget, plan.Grace/200)
+	c := goCall(name, func() error { f(r); return nil }, nil)
+	select {
+	case <-c.done:
+		if isPanic(c.err) {
+			a.logPanic(c.err)
+		}
+		return c.err
+	case <-time.After(budget):
+		return fmt.Errorf("pid1: %s still runs after %s, left behind: %w", name, budget, context.DeadlineExceeded)
+	}
+}
+
+// result is what Run returns: what forced the stop, the reason for the stop if
+// that is an error, and what went wrong in it.
+func (a *App) result(s *stop, servers []*serverState, r *shutdown.Report, reportErr error) error {
+	var forced error
+	by, failures := s.outcome()
+	if by != nil && r.Forced {
+		forced = fmt.Errorf("%w: %w", ErrForced, by)
+	}
+	errs := append([]error{forced}, failures...)
+	if len(failures) == 0 {
+		errs = append(errs, s.interrupted(servers)...)
+	}
+	return join(append(errs, r.Err(), reportErr)...)
+}
+
+// join is errors.Join that leaves a single error as it is.
+func join(errs ...error) error {
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return errors.Join(errs...)
+}
