@@ -280,6 +280,7 @@ func (a *App) start(s *stop, parts []*part) error {
 		a.Shutdown.Grace, a.Shutdown.Reserve = plan.Grace, plan.Reserve
 		return fmt.Errorf("pid1: App.Shutdown: %w", err)
 	}
+	a.Shutdown.Reserve = plan.Reserve // it may be smaller than the default, so that the delay fits
 
 	for _, step := range a.before {
 		if err := a.check(s, step); err != nil {
