@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/entrypoint-go/entrypoint/internal/asynclog"
-	"github.com/entrypoint-go/entrypoint/internal/linux"
 	"github.com/entrypoint-go/entrypoint/reaper"
 	"github.com/entrypoint-go/entrypoint/shutdown"
 )
@@ -243,38 +242,6 @@ func (a *App) run(ctx context.Context, srv []Server) error {
 	return a.stop(s, servers, running)
 }
 
-// reap runs the reaper if it has anything to do, until the result is called.
-func (a *App) reap() (end func()) {
-	if !IsInit() && !a.Reaper.Subreaper {
-		return func() {}
-	}
-	// The Reaper does this too, but later. What is orphaned before that is lost
-	// to it.
-	undo := func() {}
-	if !IsInit() {
-		undo = becomeSubreaper()
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = a.Reaper.Run(ctx) // which has logged why it cannot run
-	}()
-	return func() {
-		cancel()
-		<-done
-		undo()
-	}
-}
-
-// becomeSubreaper makes this process adopt orphaned descendants until undo is
-// called. Where it cannot, the Reaper reports the error.
-func becomeSubreaper() (undo func()) {
-	was, _ := linux.IsSubreaper()
-	_ = linux.SetSubreaper(true)
-	return func() { _ = linux.SetSubreaper(was) }
-}
-
 // start brings the servers up. A stop that begins meanwhile is not an error; the
 // Before step that it has interrupted may still be running.
 func (a *App) start(s *stop, servers []*serverState) (running *shutdown.Hook, err error) {
@@ -299,6 +266,7 @@ func (a *App) start(s *stop, servers []*serverState) (running *shutdown.Hook, er
 	if err != nil {
 		return nil, err
 	}
+	a.Shutdown.Reserve = plan.Reserve // which may be less than the default, to fit
 	return nil, a.serve(s, servers, delay, plan)
 }
 

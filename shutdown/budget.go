@@ -14,44 +14,64 @@ import (
 const graceVariable = "SHUTDOWN_GRACE"
 
 // Defaults of Pipeline.Grace: docker stop(1), --time; Kubernetes,
-// PodSpec.terminationGracePeriodSeconds.
-const (
-	dockerGrace     = 10 * time.Second
-	kubernetesGrace = 30 * time.Second
-)
+// PodSpec.terminationGracePeriodSeconds; Nomad, kill_timeout.
+const dockerGrace = 10 * time.Second
+
+var orchestrators = []struct {
+	variable, name string
+	grace          time.Duration
+}{
+	{"KUBERNETES_SERVICE_HOST", "Kubernetes", 30 * time.Second},
+	{"NOMAD_ALLOC_ID", "Nomad", 5 * time.Second},
+}
 
 // limits divides the grace:
 //
-//	0            usable       stop    grace
-//	├─ hooks ──────┼─ settling ─┼───────┤
+//	0           usable  spareEnd stop   grace
+//	├─ hooks ──────┼─ spare ─┼──────┼───────┤
 //
-// Hooks get what is usable. What a hook takes to settle when its budget is over,
-// the search for stacks, and late timers come out of the margin: they cost the
-// hooks after it nothing. The last fiftieth is for the caller to report and exit.
+// Hooks get what is usable. What is spare is kept for hooks that are added when
+// all of that is planned for. What a hook takes to settle when its budget is over,
+// and the search for stacks, come out of the two hundredths up to stop: they cost
+// the hooks after it nothing. The last fiftieth is for the log to be written, and
+// for the caller.
 type limits struct {
-	grace, usable, stop time.Duration
-	settling            time.Duration // for all hooks together; the rest up to stop is for the machine
-	reserve             time.Duration
+	grace, usable, spareEnd, stop time.Duration
+	settling                      time.Duration // for all hooks together
+	reserve                       time.Duration
+	source                        string // of grace
 }
 
-func newLimits(grace, reserve time.Duration) limits {
+func newLimits(grace, reserve time.Duration, source string) limits {
 	if reserve == 0 {
 		reserve = grace / 20
 	}
 	return limits{
 		grace:    grace,
 		usable:   grace - grace/20,
+		spareEnd: grace - grace/25,
 		stop:     grace - grace/50,
 		settling: grace / 100,
 		reserve:  reserve,
+		source:   source,
 	}
+}
+
+// share is the budget of the next hook: left is until usable, due is what would be
+// left until end if the process had not stalled, and n hooks need a share, this
+// one among them.
+func (l limits) share(left, due time.Duration, n int) time.Duration {
+	spare := l.spareEnd - l.usable
+	hooks := time.Duration(n)
+	own := min(l.reserve, max((due-spare)/hooks, due/(hooks+1)))
+	return max(own, left-times(l.reserve, n), time.Microsecond)
 }
 
 // limits follows the configuration. The error says what is invalid in it; the
 // limits then have the default.
 func (p *Pipeline) limits() (limits, error) {
-	grace, graceErr := p.grace()
-	l := newLimits(grace, p.Reserve)
+	grace, source, graceErr := p.grace()
+	l := newLimits(grace, p.Reserve, source)
 	var reserveErr error
 	switch {
 	case p.Reserve < 0:
@@ -61,29 +81,30 @@ func (p *Pipeline) limits() (limits, error) {
 			p.Reserve, short(l.usable), short(l.grace))
 	}
 	if reserveErr != nil {
-		l = newLimits(grace, 0)
+		l = newLimits(grace, 0, source)
 	}
 	return l, errors.Join(graceErr, reserveErr)
 }
 
-func (p *Pipeline) grace() (time.Duration, error) {
-	var err error
+func (p *Pipeline) grace() (grace time.Duration, source string, err error) {
 	switch value := os.Getenv(graceVariable); {
 	case p.Grace > 0:
-		return p.Grace, nil
+		return p.Grace, "set in code", nil
 	case p.Grace < 0:
 		err = fmt.Errorf("shutdown: Pipeline.Grace is %s: want a positive duration, or 0 for $%s or the default", p.Grace, graceVariable)
 	case value != "":
 		var d time.Duration
 		if d, err = parseGrace(value); err == nil {
-			return d, nil
+			return d, "from $" + graceVariable, nil
 		}
 		err = fmt.Errorf("shutdown: $%s is %q: %w", graceVariable, value, err)
 	}
-	if os.Getenv("KUBERNETES_SERVICE_HOST") != "" {
-		return kubernetesGrace, err
+	for _, o := range orchestrators {
+		if os.Getenv(o.variable) != "" {
+			return o.grace, "assumed: " + o.name, err
+		}
 	}
-	return dockerGrace, err
+	return dockerGrace, "assumed: Docker", err
 }
 
 // parseGrace reads a duration as people write it ("1m30s") and as orchestrators
@@ -101,65 +122,6 @@ func parseGrace(s string) (time.Duration, error) {
 		return 0, errors.New("want more than zero")
 	}
 	return d, nil
-}
-
-// Plan is how a [Pipeline] would spend its grace period.
-type Plan struct {
-	Grace   time.Duration // until SIGKILL
-	Usable  time.Duration // Grace without the margin
-	Delay   time.Duration // before the hooks
-	Reserve time.Duration // kept for each hook
-	Hooks   int
-}
-
-// Plan checks the configuration before anything starts, for the hooks added so far
-// and so many extra ones, after a delay.
-//
-// The error says which field or variable is invalid, or shows the sum when the
-// delay and a Reserve for every hook do not fit in the usable time. The Plan is
-// what Run would do even so, with defaults for what is invalid. A negative delay or
-// extra counts as zero.
-func (p *Pipeline) Plan(delay time.Duration, extra int) (Plan, error) {
-	l, err := p.limits()
-	p.mu.Lock()
-	n := len(p.hooks) + min(max(0, extra), math.MaxInt32-len(p.hooks))
-	p.mu.Unlock()
-
-	plan := Plan{Grace: l.grace, Usable: l.usable, Delay: max(0, delay), Reserve: l.reserve, Hooks: n}
-	if sum := plus(plan.Delay, times(l.reserve, n)); err == nil && sum > l.usable {
-		err = plan.tooMuch(sum)
-	}
-	return plan, err
-}
-
-// tooMuch shows the sum that does not fit.
-func (p Plan) tooMuch(sum time.Duration) error {
-	delay, orDelay := "", ""
-	if p.Delay > 0 {
-		delay, orDelay = "delay "+short(p.Delay)+" + ", " or the delay"
-	}
-	hooks := "hooks"
-	if p.Hooks == 1 {
-		hooks = "hook"
-	}
-	return fmt.Errorf("shutdown: %s%s reserve × %d %s = %s, but only %s of the %s grace are usable: "+
-		"raise Grace ($%s) and the orchestrator's grace period with it, or lower Reserve%s",
-		delay, short(p.Reserve), p.Hooks, hooks, short(sum), short(p.Usable), short(p.Grace), graceVariable, orDelay)
-}
-
-// String is the plan in one line:
-//
-//	SIGTERM: 5s delay, up to 19s for servers and hooks, 1.5s kept per hook, SIGKILL at 30s
-func (p Plan) String() string {
-	var b strings.Builder
-	b.WriteString("SIGTERM: ")
-	if p.Delay > 0 {
-		fmt.Fprintf(&b, "%s delay, ", short(p.Delay))
-	}
-	longest := p.Usable - p.Delay - times(p.Reserve, p.Hooks-1)
-	fmt.Fprintf(&b, "up to %s for servers and hooks, %s kept per hook, SIGKILL at %s",
-		short(longest), short(p.Reserve), short(p.Grace))
-	return b.String()
 }
 
 // plus and times stop at the largest duration.

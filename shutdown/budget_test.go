@@ -103,19 +103,23 @@ func TestPlan(t *testing.T) {
 		want                  string // the plan or the error
 	}{
 		{30 * time.Second, 0, 5 * time.Second, 1, 3,
-			"SIGTERM: 5s delay, up to 19s for servers and hooks, 1.5s kept per hook, SIGKILL at 30s"},
+			"SIGTERM: 5s delay, up to 17.5s for servers and hooks, 1.5s kept per hook, SIGKILL at 30s, set in code"},
 		{30 * time.Second, 0, 0, 0, 1,
-			"SIGTERM: up to 28.5s for servers and hooks, 1.5s kept per hook, SIGKILL at 30s"},
+			"SIGTERM: up to 27s for servers and hooks, 1.5s kept per hook, SIGKILL at 30s, set in code"},
 		{10 * time.Second, 250 * time.Millisecond, 0, 2, 2,
-			"SIGTERM: up to 8.7s for servers and hooks, 250ms kept per hook, SIGKILL at 10s"},
+			"SIGTERM: up to 8.5s for servers and hooks, 250ms kept per hook, SIGKILL at 10s, set in code"},
 		{30 * time.Minute, 0, time.Minute, 0, 1,
-			"SIGTERM: 1m delay, up to 27m30s for servers and hooks, 1m30s kept per hook, SIGKILL at 30m"},
+			"SIGTERM: 1m delay, up to 26m for servers and hooks, 1m30s kept per hook, SIGKILL at 30m, set in code"},
 		{30 * time.Second, 0, 0, 19, 0, // fits exactly
-			"SIGTERM: up to 1.5s for servers and hooks, 1.5s kept per hook, SIGKILL at 30s"},
-		{30 * time.Second, 0, 5 * time.Second, 18, 2,
+			"SIGTERM: up to 14.2s for servers and hooks, 750ms kept per hook (lowered from 1.5s for 19 hooks), SIGKILL at 30s, set in code"},
+		{10 * time.Second, 0, 0, 19, 19,
+			"SIGTERM: up to 4.7s for servers and hooks, 125ms kept per hook (lowered from 500ms for 38 hooks), SIGKILL at 10s, set in code"},
+		{5 * time.Second, 0, 4 * time.Second, 2, 4,
+			"SIGTERM: 4s delay, up to 375ms for servers and hooks, 62ms kept per hook (lowered from 250ms for 6 hooks), SIGKILL at 5s, set in code"},
+		{30 * time.Second, 1500 * time.Millisecond, 5 * time.Second, 18, 2,
 			"shutdown: delay 5s + 1.5s reserve × 20 hooks = 35s, but only 28.5s of the 30s grace are usable: " +
 				"raise Grace ($SHUTDOWN_GRACE) and the orchestrator's grace period with it, or lower Reserve or the delay"},
-		{30 * time.Second, 0, 0, 19, 1,
+		{30 * time.Second, 1500 * time.Millisecond, 0, 19, 1,
 			"shutdown: 1.5s reserve × 20 hooks = 30s, but only 28.5s of the 30s grace are usable: " +
 				"raise Grace ($SHUTDOWN_GRACE) and the orchestrator's grace period with it, or lower Reserve"},
 		{30 * time.Second, 0, 30 * time.Second, 1, 0,

@@ -28,7 +28,7 @@ func TestParallel(t *testing.T) {
 		))
 		s := p.Run(background).Steps[0]
 
-		if s.Took != 9500*time.Millisecond || s.State != shutdown.Panicked {
+		if s.Took != 9*time.Second || s.State != shutdown.Panicked {
 			t.Errorf("%v", s)
 		}
 		var got []string
@@ -39,13 +39,13 @@ func TestParallel(t *testing.T) {
 			}
 		}
 		want := []string{
-			"1: ok, 1s of 9.5s",
-			"db: failed, 1s of 9.5s",
-			"cache: panicked, 0s of 9.5s",
-			"4: failed, 0s of 9.5s",
-			"5: failed, 9.5s of 9.5s",
-			"  nothing: ok, 0s of 9.5s",
-			"  inner: failed, 9.5s of 9.5s",
+			"1: ok, 1s of 9s",
+			"db: failed, 1s of 9s",
+			"cache: panicked, 0s of 9s",
+			"4: failed, 0s of 9s",
+			"5: failed, 9s of 9s",
+			"  nothing: ok, 0s of 9s",
+			"  inner: failed, 9s of 9s",
 			"short: failed, 2s of 2s",
 		}
 		if got, want := strings.Join(got, "\n"), strings.Join(want, "\n"); got != want {
@@ -79,7 +79,7 @@ func TestParallelStuck(t *testing.T) {
 		s := p.Run(background).Steps[0]
 
 		const ignored = "ignored the end of its context: still running after "
-		text := `shutdown: hook "both": one: ` + ignored + "9.5s of 9.5s, left behind\n" +
+		text := `shutdown: hook "both": one: ` + ignored + "9s of 9s, left behind\n" +
 			"two: " + ignored + "1s of 1s, left behind\nthree: refused"
 		if s.State != shutdown.Stuck || s.Err.Error() != text {
 			t.Errorf("%v: %v\nwant %s", s, s.Err, text)
@@ -106,7 +106,7 @@ func TestParallelInsideStuck(t *testing.T) {
 			return hang(ctx)
 		})
 		s := p.Run(background).Steps[0]
-		text := `shutdown: hook "hook": ignored the end of its context: still running after 9.5s of 9.5s, left behind` + "\nfails: refused"
+		text := `shutdown: hook "hook": ignored the end of its context: still running after 9s of 9s, left behind` + "\nfails: refused"
 		if s.State != shutdown.Stuck || s.Err.Error() != text || len(s.Members) != 1 {
 			t.Errorf("%v: %v\nwant %s", s, s.Err, text)
 		}
@@ -180,7 +180,7 @@ func TestWithinInsideHook(t *testing.T) {
 		})
 		s := p.Run(background).Steps[0]
 		// The hook has dealt with the errors.
-		if got, want := s.String(), "hook: ok, 3.02s of 9.5s"; got != want {
+		if got, want := s.String(), "hook: ok, 3.02s of 9s"; got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	})
@@ -198,7 +198,7 @@ func TestWithinLongerThanBudget(t *testing.T) {
 			return fmt.Errorf("flush: %w", err)
 		})
 		s := p.Run(background).Steps[0]
-		if !went || s.State != shutdown.Stuck || s.Took != 9502500*time.Microsecond {
+		if !went || s.State != shutdown.Stuck || s.Took != 9002500*time.Microsecond {
 			t.Errorf("%v, went on: %v", s, went)
 		}
 		var e *shutdown.HookError

@@ -12,8 +12,8 @@ import (
 //
 // errors.Is and errors.As find the error that the hook returned, and the value of
 // a panic when that is an error. errors.Is also finds [context.DeadlineExceeded]
-// when the hook was Stuck or no time was left for it, and the cause of the
-// context given to Run when that made the hook Skipped.
+// when the hook was Stuck, and the cause of the end of Run's context when that
+// made the hook Skipped.
 type HookError struct {
 	Name  string // empty for the function in a Within
 	Err   error  // never nil
@@ -33,6 +33,8 @@ type HookError struct {
 // Error is Err's text after the hook's name.
 func (e *HookError) Error() string {
 	switch {
+	case e == nil:
+		return "<nil>"
 	case e.text != "":
 		return e.text
 	case e.Name != "":
@@ -43,42 +45,87 @@ func (e *HookError) Error() string {
 }
 
 // Unwrap returns Err.
-func (e *HookError) Unwrap() error { return e.Err }
-
-// newHookError is err under a name, as bad as the worst error in it. It calls
-// methods of err.
-func newHookError(name, text string, err error) *HookError {
-	e := &HookError{Name: name, Err: err, state: Failed}
-	if part := worst(err); part != nil {
-		e.state, e.Panic, e.Stack = part.state, part.Panic, part.Stack
+func (e *HookError) Unwrap() error {
+	if e == nil {
+		return nil
 	}
-	e.text = fmt.Sprintf("%s%v", text, err)
+	return e.Err
+}
+
+// newHookError is err under a name, as bad as the worst error in it. It calls the
+// methods of err, in the hook's goroutine: one that blocks makes the hook Stuck.
+func newHookError(name, prefix string, err error) *HookError {
+	text, worst, broken := inspect(err)
+	e := &HookError{Name: name, Err: err, state: Failed, text: prefix + text}
+	switch {
+	case broken != nil:
+		// Nobody else should call these methods.
+		e.Err = errors.New(text + " (" + broken.Err.Error() + ")")
+		e.state, e.Panic, e.Stack, e.text = broken.state, broken.Panic, broken.Stack, prefix+e.Err.Error()
+	case worst != nil:
+		e.state, e.Panic, e.Stack = worst.state, worst.Panic, worst.Stack
+	}
 	return e
 }
 
-// worst finds the HookError of what is Stuck or, if nothing is, of what panicked
-// in a tree of errors. It is nil if there is neither.
-func worst(err error) (found *HookError) {
-	defer func() { _ = recover() }() // an Unwrap that does not expect a nil pointer
+// inspect calls each method that errors.Is and errors.As would call. It returns
+// the text of err, and the error of what is Stuck in its tree or, if nothing is,
+// of what panicked. If the methods cannot be used, broken says why.
+func inspect(err error) (text string, worst, broken *HookError) {
+	defer func() {
+		if v := recover(); v != nil {
+			broken = newPanicError(v)
+		}
+	}()
+	text = fmt.Sprint(err) // survives nil pointers and panics
+	t := tree{left: maxTree}
+	t.visit(err)
+	if t.left < 0 {
+		broken = &HookError{Err: fmt.Errorf("more than %d errors in its tree", maxTree), state: Failed}
+	}
+	return text, t.worst, broken
+}
 
-	consider := func(e *HookError) {
-		if e != nil && (e.state == Panicked || e.state == Stuck) && (found == nil || e.state > found.state) {
-			found = e
+// maxTree is how many errors in a tree are looked at. It may have a cycle.
+const maxTree = 10_000
+
+type tree struct {
+	left  int
+	worst *HookError
+}
+
+func (t *tree) visit(err error) {
+	if t.left--; err == nil || t.left < 0 {
+		return
+	}
+	if e, ok := err.(*HookError); ok && e != nil {
+		if (e.state == Panicked || e.state == Stuck) && (t.worst == nil || e.state > t.worst.state) {
+			t.worst = e
 		}
 	}
-	if e, ok := err.(*HookError); ok {
-		consider(e)
+	if e, ok := err.(interface{ Is(error) bool }); ok {
+		e.Is(errNone)
+	}
+	if e, ok := err.(interface{ As(any) bool }); ok {
+		var none *noneError
+		e.As(&none)
 	}
 	switch e := err.(type) {
 	case interface{ Unwrap() error }:
-		consider(worst(e.Unwrap()))
+		t.visit(e.Unwrap())
 	case interface{ Unwrap() []error }:
 		for _, part := range e.Unwrap() {
-			consider(worst(part))
+			t.visit(part)
 		}
 	}
-	return found
 }
+
+// noneError is in no tree.
+type noneError struct{}
+
+var errNone error = new(noneError)
+
+func (*noneError) Error() string { return "none" }
 
 // errGoexit is the error of a function that called runtime.Goexit.
 var errGoexit = errors.New("ended by runtime.Goexit, without returning")
@@ -94,9 +141,8 @@ func newPanicError(v any) *HookError {
 	return e
 }
 
-// The errors below are context.DeadlineExceeded to errors.Is.
-
-// budgetError is the cause of a context whose budget is used up.
+// budgetError is the cause of a context whose budget is used up. It is a
+// context.DeadlineExceeded, like stuckError.
 type budgetError struct {
 	name   string // empty for Within
 	budget time.Duration
@@ -120,9 +166,26 @@ func (e *stuckError) Error() string {
 
 func (e *stuckError) Is(target error) bool { return target == context.DeadlineExceeded }
 
-// noTimeError is why a hook is skipped although nobody forced the shutdown.
-type noTimeError struct{}
+// forcedError is why a hook is Skipped.
+type forcedError struct {
+	cause error
+	text  string
+}
 
-func (noTimeError) Error() string { return "no time left within the grace period" }
+func (e *forcedError) Error() string { return "skipped: the shutdown was forced: " + e.text }
 
-func (noTimeError) Is(target error) bool { return target == context.DeadlineExceeded }
+func (e *forcedError) Unwrap() error { return e.cause }
+
+// newForcedError does not wait for long for the text of the cause.
+func newForcedError(cause error) *forcedError {
+	text := make(chan string, 1)
+	go func() { text <- fmt.Sprint(cause) }()
+	timer := time.NewTimer(forceWait)
+	defer timer.Stop()
+	select {
+	case s := <-text:
+		return &forcedError{cause, s}
+	case <-timer.C:
+		return &forcedError{cause, "the Error method of the cause blocks"}
+	}
+}

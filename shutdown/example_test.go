@@ -39,7 +39,7 @@ func ExamplePipeline() {
 }
 
 // The flush is last in line. However long the database takes, three seconds are
-// kept for it.
+// kept for it, and three for a hook that is added meanwhile.
 func ExamplePipeline_reserve() {
 	stop := shutdown.Pipeline{
 		Grace:   30 * time.Second, // the orchestrator's; 28.5s of it are usable
@@ -51,8 +51,8 @@ func ExamplePipeline_reserve() {
 
 	stop.Run(context.Background())
 	// Output:
-	// database has 25s
-	// telemetry has 28s
+	// database has 22s
+	// telemetry has 25s
 }
 
 // printBudget is a quick hook: what it leaves, the next one has.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"runtime"
 	"strconv"
@@ -67,6 +66,7 @@ func testPromises(t *testing.T, seed uint64) {
 // world is one random pipeline, what happens to it, and what was seen.
 type world struct {
 	*testing.T
+	trouble
 	rand    *rand.Rand // used before Run only: what follows must not depend on the scheduler
 	p       shutdown.Pipeline
 	reserve time.Duration
@@ -98,6 +98,7 @@ type probe struct {
 	timeout  time.Duration // Hook.Timeout
 	dead     bool          // its context had ended at the start
 	obedient bool          // none of its functions ignores its context
+	adds     bool          // its function adds hooks
 	live     int           // goroutines in its functions, now
 	left     int           // and when Run returned
 	outcome  string        // how its function ended, if it did
@@ -115,7 +116,6 @@ func newWorld(t *testing.T, seed uint64) *world {
 		forced:  -1,
 		before:  runtime.NumGoroutine(),
 	}
-	w.p.Logger = slog.New(slog.DiscardHandler)
 	w.p.Grace = time.Duration(1+w.rand.IntN(60_000)) * time.Millisecond
 	w.usable = w.p.Grace - w.p.Grace/20
 	w.reserve = w.p.Grace / 20
@@ -123,6 +123,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		w.p.Reserve = 1 + time.Duration(w.rand.Int64N(int64(w.p.Grace)/8))
 		w.reserve = w.p.Reserve
 	}
+	w.randomTrouble()
 	for range w.rand.IntN(8) {
 		w.plan(2)()
 	}
@@ -225,9 +226,9 @@ func (w *world) random(h *probe, depth int) function {
 
 func (w *world) behaviour(h *probe, depth int) function {
 	d := w.moment()
-	kind := w.rand.IntN(12)
+	kind := w.rand.IntN(13)
 	if depth == 0 {
-		kind = w.rand.IntN(8)
+		kind = w.rand.IntN(9)
 	}
 	switch kind {
 	case 0:
@@ -255,14 +256,18 @@ func (w *world) behaviour(h *probe, depth int) function {
 			return <-done
 		})
 	case 8:
-		w.dynamic = true
+		kind := []string{"Error blocks", "Unwrap blocks", "Error panics", "Unwrap panics"}[w.rand.IntN(4)]
+		h.obedient = h.obedient && !strings.HasSuffix(kind, "blocks")
+		return w.leaf(h, kind, func(context.Context) error { return w.strangeError(kind) })
+	case 9:
+		w.dynamic, h.adds = true, true
 		before, after := w.plan(depth-1), w.behaviour(h, depth-1)
 		return func(ctx context.Context) error { before(); return after(ctx) }
-	case 9:
-		w.dynamic = true
+	case 10:
+		w.dynamic, h.adds = true, true
 		before, after := w.behaviour(h, depth-1), w.plan(depth-1)
 		return func(ctx context.Context) error { defer after(); return before(ctx) }
-	case 10:
+	case 11:
 		return shutdown.Within(d, w.behaviour(h, depth-1))
 	default:
 		var members []shutdown.Hook
@@ -331,8 +336,10 @@ func (w *world) play() {
 		})
 	}
 
-	w.report = w.p.Run(ctx, w.first...)
-	if took := time.Since(w.begin); took != w.report.Took {
+	defer w.startCrowd()()
+	stalls := 0
+	w.report = w.p.Run(stallingContext{ctx, func() { w.stall(&stalls) }}, w.first...)
+	if took := time.Since(w.begin); took != w.report.Took && w.stalls == 0 {
 		w.Errorf("Run took %v, report says %v", took, w.report.Took)
 	}
 	synctest.Wait()
@@ -359,7 +366,7 @@ func (w *world) check() {
 		close(w.release)
 		time.Sleep(time.Hour) // for those that sleep
 		if w.Failed() {
-			w.Logf("grace %v, reserve %v, forced at %v\n%v", w.p.Grace, w.reserve, w.forced, w.report)
+			w.Logf("grace %v, reserve %v, forced at %v, %+v, %d goroutines before\n%v", w.p.Grace, w.reserve, w.forced, w.trouble, w.before, w.report)
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			for _, h := range w.hooks {
@@ -372,12 +379,20 @@ func (w *world) check() {
 	defer w.mu.Unlock()
 	r := w.report
 
-	// Run returns inside Grace, and soon when it is forced.
-	if r.Took >= w.p.Grace {
+	// Run returns inside Grace, and soon when it is forced. A stall makes it late by
+	// as much.
+	if r.Took >= w.p.Grace+w.stalled {
 		w.Errorf("Run took %v of %v", r.Took, w.p.Grace)
 	}
-	if w.forced >= 0 && r.Took > w.forced+100*time.Millisecond {
+	soon := 100 * time.Millisecond
+	if w.log != "" {
+		soon *= 2 // the log is waited for
+	}
+	if w.forced >= 0 && r.Took > w.forced+soon+w.stalled {
 		w.Errorf("forced at %v, Run took %v", w.forced, r.Took)
+	}
+	if (r.Unlogged > 0) && w.log == "" || r.Unlogged == 0 && len(r.Steps) > 0 && (w.log == "blocks" || w.log == "panics") {
+		w.Errorf("the log %s, and %d records are unlogged", w.log, r.Unlogged)
 	}
 	if r.Forced && w.forced < 0 {
 		w.Error("Forced, but nobody did")
@@ -396,17 +411,25 @@ func (w *world) check() {
 		}
 	}
 	stuck := false
+	last := time.Duration(0) // moment at which a hook could be added to the stack
+	for _, s := range r.Steps {
+		last = max(last, s.Start+s.Took)
+	}
+	last = min(last, w.spareEnd())
+	if r.Forced {
+		last = min(last, w.forced)
+	}
 	for _, h := range w.hooks {
 		s, reported := steps[h.name]
 		switch {
 		case reported:
 			w.checkStep(h, s)
 			stuck = stuck || s.State == shutdown.Stuck
-		case h.deferred < r.Took:
+		case h.deferred < last:
 			w.Errorf("hook %s, deferred at %v, is not in the report", h.name, h.deferred)
-		case h.runs != 1 || h.dead || h.had < least(w.reserve, h.timeout):
+		case h.runs != 1 || h.dead || h.had < leastBudget(w.reserve, h.timeout):
 			w.Errorf("hook %s, deferred after the end, ran %d times, had %v, context dead: %v", h.name, h.runs, h.had, h.dead)
-		case h.live > 0:
+		case !h.obedient || h.live > 0:
 			stuck = true
 		}
 	}
@@ -425,7 +448,7 @@ func (w *world) check() {
 	}
 
 	// Without a Stuck hook no goroutine is left.
-	if !stuck {
+	if !stuck && w.log == "" {
 		w.noneBlocked()
 	}
 }
@@ -472,12 +495,15 @@ func (w *world) checkStep(h *probe, s shutdown.Step) {
 	}
 
 	// It had its Reserve, and a live context that does not outlive the grace.
-	least := least(w.reserve, h.timeout)
-	dead := h.dead && h.started != w.forced // forced at this very moment: it may see that at once
+	least := 0 * time.Second
+	if w.fits() {
+		least = leastBudget(w.reserve, h.timeout)
+	}
+	dead := h.dead && h.started != w.forced && s.Budget > 0 // forced at this very moment: it may see that at once
 	if dead || h.had < least || s.Budget < least {
 		fail("had %v (budget %v) of at least %v, context dead: %v", h.had, s.Budget, least, dead)
 	}
-	if h.started != s.Start || h.started+h.had > w.p.Grace {
+	if h.started != s.Start || h.started+h.had > w.p.Grace+w.stalled {
 		fail("started at %v (report: %v), context for %v", h.started, s.Start, h.had)
 	}
 
@@ -501,10 +527,14 @@ func (w *world) checkStep(h *probe, s shutdown.Step) {
 		if !errors.Is(s.Err, context.DeadlineExceeded) {
 			fail("is stuck, with %v", s.Err)
 		}
-		if h.obedient {
+		addsLate := h.adds && end >= w.spareEnd() // and so runs what it adds
+		if h.obedient && !addsLate {
 			fail("is stuck, but none of its functions ignores its context")
 		}
-		if h.left > 0 && !strings.Contains(string(he.Stack), "world") {
+		stack := string(he.Stack)
+		// The runtime may count goroutines of a crowd that has ended, during a GC.
+		said := strings.HasPrefix(stack, "none: its goroutine has not") || strings.HasPrefix(stack, "left out: ")
+		if h.left > 0 && !said && !strings.Contains(stack, "world") {
 			fail("is stuck, with the stack %q", he.Stack)
 		}
 	}
@@ -513,26 +543,38 @@ func (w *world) checkStep(h *probe, s shutdown.Step) {
 	}
 }
 
-func least(reserve, timeout time.Duration) time.Duration {
+// spareEnd is when the time is up: what is added later is run by who adds it.
+func (w *world) spareEnd() time.Duration { return w.p.Grace - w.p.Grace/25 }
+
+// fits reports whether there was a Reserve for every hook. It is kept for one hook
+// that is added meanwhile. Of the stalls a thousandth of the grace a step may be
+// charged to the hooks, but for a hundredth.
+func (w *world) fits() bool {
+	added := 0
+	for _, h := range w.hooks {
+		if h.dynamic {
+			added++
+		}
+	}
+	n := time.Duration(len(w.hooks))
+	charged := time.Duration(0)
+	if w.stalls > 0 {
+		charged = max(0, w.p.Grace/1000*n-w.p.Grace/100)
+	}
+	return added <= 1 && w.reserve*n <= w.usable-charged
+}
+
+func leastBudget(reserve, timeout time.Duration) time.Duration {
 	if timeout > 0 {
 		return min(reserve, timeout)
 	}
 	return reserve
 }
 
+// checkSkipped checks that only a force skips a hook.
 func (w *world) checkSkipped(h *probe, s shutdown.Step, fail func(string, ...any)) {
-	n := time.Duration(len(w.report.Steps))
-	switch {
-	case w.report.Forced:
-		if !errors.Is(s.Err, errImpatient) {
-			fail("error %v, want the cause", s.Err)
-		}
-	case !w.dynamic && w.reserve*n <= w.usable:
-		fail("skipped, although %v × %d fit in %v", w.reserve, n, w.usable)
-	case !errors.Is(s.Err, context.DeadlineExceeded):
-		fail("error %v, want a deadline", s.Err)
-	case w.p.Grace-s.Start > w.reserve+w.p.Grace/20:
-		fail("skipped at %v, although there was time", s.Start)
+	if !w.report.Forced || !errors.Is(s.Err, errImpatient) {
+		fail("skipped, forced: %v, with %v", w.report.Forced, s.Err)
 	}
 }
 

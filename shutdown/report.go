@@ -17,6 +17,10 @@ type Report struct {
 	Took   time.Duration // of Run
 	Forced bool          // the context given to Run ended before the last step did
 
+	// Unlogged is how many records had not been written when Run returned: the
+	// log's handler blocks, is slow or panics.
+	Unlogged int
+
 	config error // what is invalid in the configuration
 }
 
@@ -76,6 +80,9 @@ func (r *Report) LogValue() slog.Value {
 		slog.Duration("took", r.Took),
 		slog.Any("steps", r.Steps),
 	}
+	if r.Unlogged > 0 {
+		attrs = append(attrs, slog.Int("unlogged", r.Unlogged))
+	}
 	if err := r.Err(); err != nil {
 		attrs = append(attrs, slog.String("error", err.Error()))
 	}
@@ -86,13 +93,14 @@ func (r *Report) LogValue() slog.Value {
 // text.
 func (r *Report) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
-		Cause  string        `json:"cause,omitempty"`
-		Forced bool          `json:"forced"`
-		Grace  time.Duration `json:"grace"`
-		Took   time.Duration `json:"took"`
-		Steps  []Step        `json:"steps"`
-		Error  string        `json:"error,omitempty"`
-	}{causeName(r.Cause), r.Forced, r.Grace, r.Took, r.Steps, text(r.Err())})
+		Cause    string        `json:"cause,omitempty"`
+		Forced   bool          `json:"forced"`
+		Grace    time.Duration `json:"grace"`
+		Took     time.Duration `json:"took"`
+		Steps    []Step        `json:"steps"`
+		Unlogged int           `json:"unlogged,omitempty"`
+		Error    string        `json:"error,omitempty"`
+	}{causeName(r.Cause), r.Forced, r.Grace, r.Took, r.Steps, r.Unlogged, text(r.Err())})
 }
 
 // MarshalJSON writes durations in nanoseconds and the error as text.

@@ -5,38 +5,48 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/entrypoint-go/entrypoint/internal/asynclog"
 )
 
 // forceWait is how long a hook has to return when the shutdown is forced: long
-// enough to close a connection, too short to notice.
+// enough to close a connection, too short for a person to notice.
 const forceWait = 100 * time.Millisecond
 
 // run is the one Run of a Pipeline.
 type run struct {
 	limits
 	pipeline *Pipeline
+	records  *asynclog.Handler // of log
 	log      *slog.Logger
 	begin    time.Time
 	base     context.Context    // parent of the hooks' contexts: the values of Run's ctx
 	cancel   context.CancelFunc // ends base when the shutdown is forced
 	timer    *time.Timer        // one for all hooks
-	settled  time.Duration      // used of the settling fund
 	stacks   *stacks
 	report   *Report
 	done     chan struct{} // closed when report is complete
+
+	// What the hooks so far have used. The rest of the time went to a stall.
+	given   time.Duration // of what is usable, and spare
+	settled time.Duration // of settling
+	slack   time.Duration // for stacks, and because timers are late
+	last    *task         // nil before the first hook
 }
 
 // newRun is called with p.mu held.
 func newRun(ctx context.Context, p *Pipeline) *run {
 	limits, err := p.limits()
+	records := asynclog.New(p.logger().Handler())
 	r := &run{
 		limits:   limits,
 		pipeline: p,
-		log:      p.logger(),
+		records:  records,
+		log:      slog.New(records),
 		begin:    time.Now(),
 		timer:    time.NewTimer(limits.grace),
 		stacks:   newStacks(min(maxStackTime, limits.grace/100)),
-		report:   &Report{Steps: make([]Step, 0, len(p.hooks)), Grace: limits.grace, config: err},
+		report:   &Report{Steps: make([]Step, 0, len(p.first)+len(p.hooks)), Grace: limits.grace, config: err},
 		done:     make(chan struct{}),
 	}
 	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -59,45 +69,63 @@ func (r *run) all(ctx context.Context) {
 	}
 
 	r.hooks(ctx)
+	r.report.Unlogged = r.flush(ctx)
 	r.report.Took = time.Since(r.begin)
 }
 
 func (r *run) hooks(ctx context.Context) {
-	for {
-		if ctx.Err() != nil {
-			skipped := r.skipRest(fmt.Errorf("the shutdown was forced: %w", context.Cause(ctx)))
-			r.report.Forced = r.report.Forced || skipped > 0
-			return
-		}
-		h, after, ok := r.pipeline.pop()
+	for ctx.Err() == nil {
+		h, after, ok := r.pipeline.pop(time.Since(r.begin) >= r.spareEnd)
 		if !ok {
 			return
 		}
-		budget, settle, ok := r.budget(after)
-		if !ok {
-			r.skip(h, noTimeError{})
-			r.skipRest(noTimeError{})
-			return
-		}
-		r.hook(ctx, h, budget, settle)
+		r.hook(ctx, h, after)
+	}
+	skipped := r.pipeline.drain()
+	if len(skipped) > 0 {
+		r.report.Forced = true
+		r.skip(skipped, newForcedError(context.Cause(ctx)))
 	}
 }
 
 // budget is what the next hook gets now, when so many come after it.
 //
-// What the hooks may use ends at usable; what settling and late timers take
-// ends at stop. So a hook that overruns takes nothing from those after it, nor
-// from one that it defers meanwhile: a share of the settling is kept for that.
-func (r *run) budget(after int) (budget, settle time.Duration, ok bool) {
+// A hook that overruns takes nothing from those after it. A stall, such as a frozen
+// process, takes only what is more than a Reserve for each. Very many steps that all
+// end a little late are no stall.
+func (r *run) budget(after int) (budget, settle time.Duration) {
 	now := time.Since(r.begin)
-	budget = max(r.reserve, r.usable-now-times(r.reserve, after))
+	if t := r.last; t != nil {
+		used := now - t.began.Sub(r.begin)
+		r.given += min(used, t.budget)
+		r.slack += min(max(0, used-t.budget-t.settle), r.grace/1000)
+	}
+	due := r.spareEnd - r.given - max(0, r.slack-r.grace/100)
+	budget = r.share(r.usable-now, due, after+1)
 	settle = min(maxSettle, (r.settling-r.settled)/time.Duration(after+2))
-	return budget, settle, budget > 0 && budget <= r.stop-now-settle
+	return budget, settle
+}
+
+// flush waits for the log, until it is written, or forced, or for as long as there
+// is time. It returns how many records are not written.
+func (r *run) flush(ctx context.Context) (unlogged int) {
+	now := time.Now()
+	end := now.Add(min(time.Second, max(r.grace/100, r.stop-now.Sub(r.begin))))
+	for {
+		wait := min(forceWait, end.Sub(now))
+		unlogged = r.records.Flush(wait)
+		later := time.Now()
+		if later.Sub(now) < wait || !later.Before(end) || ctx.Err() != nil {
+			return unlogged
+		}
+		now = later
+	}
 }
 
 // hook runs one hook and waits for its end, for the end of its budget, or for
 // the end of ctx.
-func (r *run) hook(ctx context.Context, h Hook, budget, settle time.Duration) {
+func (r *run) hook(ctx context.Context, h Hook, after int) {
+	budget, settle := r.budget(after)
 	t := r.task(h, budget, settle)
 	defer t.start(r.base, h.Func)()
 	giveUp := t.wait(r.timer, ctx.Done(), func() {
@@ -107,6 +135,7 @@ func (r *run) hook(ctx context.Context, h Hook, budget, settle time.Duration) {
 	})
 
 	step := t.report(r.begin, giveUp)
+	r.last = t
 	r.settled += min(settle, max(0, step.Took-t.budget))
 	r.end(step, "shutdown: step ended")
 }
@@ -116,6 +145,7 @@ func (r *run) late(h Hook) {
 	t := r.task(h, r.reserve, maxSettle)
 	giveUp := t.supervise(context.WithoutCancel(r.base), h.Func)
 	r.logStep(t.report(r.begin, giveUp), "shutdown: hook added after the end has ended")
+	r.records.Flush(forceWait)
 }
 
 func (r *run) task(h Hook, budget, settle time.Duration) *task {
@@ -135,18 +165,11 @@ func (r *run) task(h Hook, budget, settle time.Duration) *task {
 	}
 }
 
-func (r *run) skipRest(reason error) int {
-	hooks := r.pipeline.drain()
+func (r *run) skip(hooks []Hook, reason error) {
 	for _, h := range hooks {
-		r.skip(h, reason)
+		err := &HookError{Name: h.Name, Err: reason, state: Skipped, text: hookPrefix(h.Name) + reason.Error()}
+		r.end(Step{Name: h.Name, Start: time.Since(r.begin), State: Skipped, Err: err}, "shutdown: step skipped")
 	}
-	return len(hooks)
-}
-
-func (r *run) skip(h Hook, reason error) {
-	err := &HookError{Name: h.Name, Err: fmt.Errorf("skipped: %w", reason), state: Skipped}
-	err.text = hookPrefix(h.Name) + err.Err.Error()
-	r.end(Step{Name: h.Name, Start: time.Since(r.begin), State: Skipped, Err: err}, "shutdown: step skipped")
 }
 
 func (r *run) end(s Step, message string) {

@@ -144,16 +144,19 @@ func (p *Pipeline) Run(ctx context.Context, first ...Hook) *Report {
 	return r.report
 }
 
-// pop takes the next hook and tells how many come after it.
-func (p *Pipeline) pop() (h Hook, after int, ok bool) {
+// pop takes the next hook and tells how many come after it. When the time is up,
+// these are the last ones: Add runs others itself, so a goroutine that adds hooks
+// without end cannot keep Run here.
+func (p *Pipeline) pop(timeUp bool) (h Hook, after int, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.ended = p.ended || timeUp
 	after = len(p.first) + len(p.hooks) - 1
 	switch {
 	case len(p.first) > 0:
 		h, p.first = p.first[0], p.first[1:]
 	case len(p.hooks) > 0:
-		h = p.hooks[after]
+		h = p.hooks[after]      // the last one: first is empty
 		p.hooks[after] = Hook{} // for the garbage collector
 		p.hooks = p.hooks[:after]
 	default:
@@ -164,8 +167,7 @@ func (p *Pipeline) pop() (h Hook, after int, ok bool) {
 }
 
 // drain takes all hooks at once, in the order in which they would have run. From
-// now on Add runs hooks itself, so a goroutine that adds hooks without end cannot
-// keep Run here.
+// now on Add runs hooks itself.
 func (p *Pipeline) drain() []Hook {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -7,13 +7,11 @@ import (
 	"os"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/entrypoint-go/entrypoint/internal/term"
 )
 
-// Widths of the timeline, in characters.
+// Widths of the timeline, in columns.
 const (
 	barWidth     = 30 // of a bar as long as the whole shutdown
 	maxNameWidth = 24
@@ -30,7 +28,7 @@ const (
 //	   7.022  postgres    ok      0.004s of 19.9s                              ▏
 //	   7.026  otel flush  ok      0.286s of 21.4s                              █▏
 //
-// Names are cut after 24 characters. Members of Parallel are indented under their
+// Names are cut after 24 columns. Members of Parallel are indented under their
 // step. There is no colour; see [Report.WriteTimeline].
 func (r *Report) String() string { return r.timeline(false) }
 
@@ -55,7 +53,7 @@ func (r *Report) timeline(colour bool) string {
 	nameWidth, tookWidth, budgetWidth := 0, 0, 0
 	for _, row := range rows {
 		total = max(total, row.Start+row.Took)
-		nameWidth = max(nameWidth, utf8.RuneCountInString(row.name))
+		nameWidth = max(nameWidth, width(row.name))
 		tookWidth = max(tookWidth, len(r.took(row.Took)))
 		budgetWidth = max(budgetWidth, len(r.budget(row.Budget)))
 	}
@@ -65,7 +63,7 @@ func (r *Report) timeline(colour bool) string {
 	for _, row := range rows {
 		var line strings.Builder
 		fmt.Fprintf(&line, "%8s  ", strings.TrimSuffix(r.took(row.Start), "s"))
-		line.WriteString(row.name + strings.Repeat(" ", nameWidth-utf8.RuneCountInString(row.name)) + "  ")
+		line.WriteString(row.name + strings.Repeat(" ", nameWidth-width(row.name)) + "  ")
 		line.WriteString(stateCell(row.State, colour))
 		if row.State != Skipped {
 			fmt.Fprintf(&line, "%*s of %*s  ", tookWidth, r.took(row.Took), budgetWidth, r.budget(row.Budget))
@@ -83,7 +81,7 @@ func (r *Report) timeline(colour bool) string {
 func (r *Report) took(d time.Duration) string { return fmt.Sprintf("%.3fs", d.Seconds()) }
 
 func (r *Report) budget(d time.Duration) string {
-	if r.Grace < 2*time.Second {
+	if r.Grace < 2*time.Second || d > 0 && d < 100*time.Millisecond {
 		return fmt.Sprintf("%.3fs", d.Truncate(time.Millisecond).Seconds())
 	}
 	return fmt.Sprintf("%.1fs", d.Truncate(100*time.Millisecond).Seconds())
@@ -105,6 +103,9 @@ func (r *Report) headline() string {
 	if cause := causeName(r.Cause); cause != "" {
 		parts = append([]string{cause}, parts...)
 	}
+	if r.Took > r.Grace {
+		parts = append(parts, "late")
+	}
 	if r.Forced {
 		parts = append(parts, "forced")
 	}
@@ -119,6 +120,9 @@ func (r *Report) headline() string {
 	}
 	if r.config != nil {
 		parts = append(parts, "invalid configuration")
+	}
+	if r.Unlogged > 0 {
+		parts = append(parts, fmt.Sprintf("%d records not logged", r.Unlogged))
 	}
 	return "shutdown: " + strings.Join(parts, ", ")
 }
@@ -151,20 +155,6 @@ func appendRows(rows []row, steps []Step, indent string) []row {
 		rows = appendRows(rows, s.Members, indent+"  ")
 	}
 	return rows
-}
-
-// cut makes s at most n characters long, all of them printable.
-func cut(s string, n int) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, s)
-	if runes := []rune(s); len(runes) > n {
-		return string(runes[:n-1]) + "…"
-	}
-	return s
 }
 
 // Columns for the states, and ECMA-48 colours.

@@ -81,6 +81,37 @@ shutdown: http: broken, 2m grace, 1m41s taken, forced, 2 of 3 steps failed, 1 of
 	}
 }
 
+// Characters that take two columns, or none, move nothing.
+func TestTimelineOfWideNames(t *testing.T) {
+	r := &shutdown.Report{Grace: 10 * time.Second, Took: time.Second, Steps: []shutdown.Step{
+		{Name: "ascii", Took: time.Second, Budget: 5 * time.Second},
+		{Name: "数据库"},
+		{Name: "キャッシュ停止処理とログの書き込み"},
+		{Name: "한국어"},
+		{Name: "cafe\u0301"},
+		{Name: "🚀 rocket"},
+		{Name: "👩\u200d💻 ❤\ufe0f"},
+		{Name: "👍🏽"},
+		{Name: "zero\u200bwidth"},
+		{Name: "\u202eright to left"},
+	}}
+	want := `
+shutdown: 10s grace, 1s taken, 10 steps ok
+   0.000  ascii                    ok      1.000s of 5.0s  ██████████████████████████████
+   0.000  数据库                   ok      0.000s of 0.0s  ▏
+   0.000  キャッシュ停止処理とロ…  ok      0.000s of 0.0s  ▏
+   0.000  한국어                   ok      0.000s of 0.0s  ▏
+   0.000  cafe` + "\u0301" + `                     ok      0.000s of 0.0s  ▏
+   0.000  🚀 rocket                ok      0.000s of 0.0s  ▏
+   0.000  👩💻 ❤                   ok      0.000s of 0.0s  ▏
+   0.000  👍                       ok      0.000s of 0.0s  ▏
+   0.000  zerowidth                ok      0.000s of 0.0s  ▏
+   0.000  right to left            ok      0.000s of 0.0s  ▏`
+	if got := "\n" + r.String(); got != want {
+		t.Errorf("timeline is%s\nwant%s", got, want)
+	}
+}
+
 func TestTimelineOfNothing(t *testing.T) {
 	for want, r := range map[string]*shutdown.Report{
 		"shutdown: 0s grace, 0s taken, 0 steps ok": {},
@@ -118,9 +149,13 @@ func TestWriteTimelineOnTerminal(t *testing.T) {
 			t.Fatal(err)
 		}
 		buf := make([]byte, 4096) // less than what a terminal buffers
-		n, err := screen.Read(buf)
-		if err != nil {
-			t.Fatal(err)
+		n := 0
+		for bytes.Count(buf[:n], []byte("\n")) < 6 { // a line or more at a time
+			more, err := screen.Read(buf[n:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += more
 		}
 		got := strings.ReplaceAll(string(buf[:n]), "\r\n", "\n")
 		plain := strings.NewReplacer("\x1b[31m", "", "\x1b[32m", "", "\x1b[m", "").Replace(got)
