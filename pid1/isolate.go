@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/entrypoint-go/entrypoint/internal/linux"
 	"github.com/entrypoint-go/entrypoint/reaper"
 )
 
@@ -67,4 +68,36 @@ func (a *App) terminate(stopped time.Time) {
 	if err := reaper.Terminate(ctx); err != nil {
 		a.log().Warn("processes are left", "error", err)
 	}
+}
+
+// reap runs the reaper if it has anything to do, until the result is called.
+func (a *App) reap() (end func()) {
+	if !IsInit() && !a.Reaper.Subreaper {
+		return func() {}
+	}
+	// The Reaper does this too, but later. What is orphaned before that is lost
+	// to it.
+	undo := func() {}
+	if !IsInit() {
+		undo = becomeSubreaper()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = a.Reaper.Run(ctx) // which has logged why it cannot run
+	}()
+	return func() {
+		cancel()
+		<-done
+		undo()
+	}
+}
+
+// becomeSubreaper makes this process adopt orphaned descendants until undo is
+// called. Where it cannot, the Reaper reports the error.
+func becomeSubreaper() (undo func()) {
+	was, _ := linux.IsSubreaper()
+	_ = linux.SetSubreaper(true)
+	return func() { _ = linux.SetSubreaper(was) }
 }

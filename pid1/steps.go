@@ -57,7 +57,7 @@ func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) erro
 // announce says that the stop begins, and how long it may take.
 func (a *App) announce(s *stop, plan shutdown.Plan) {
 	cause := s.reason()
-	attrs := []any{"cause", cause, "grace", plan.Grace}
+	attrs := []any{"cause", cause, "grace", plan.Grace, "grace_is", plan.Source}
 	if s.delayEnds() != nil {
 		attrs = append(attrs, "delay", s.delay.d, "because", s.delay.why)
 	}
