@@ -192,6 +192,8 @@ func (a *App) takeLogger() {
 	}
 	if a.Reaper.Logger == nil {
 		a.Reaper.Logger = a.log()
+	} else {
+		a.Reaper.Logger = slog.New(asynclog.New(a.Reaper.Logger.Handler()))
 	}
 }
 

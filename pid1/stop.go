@@ -13,8 +13,8 @@ import (
 
 // One stop is told more than once: timeout(1) signals its child and then its
 // process group, wrappers and shells pass on what the group has got already, and
-// signal.NotifyContext around Run tells of a signal by the end of ctx. See
-// docs/design.md, "One stop, told twice".
+// signal.NotifyContext around Run makes a signal end ctx, too. See docs/design.md,
+// "One stop, told twice".
 const (
 	// repeatWindow is how long after a stop signal another one is the same stop
 	// told again.
