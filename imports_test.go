@@ -26,13 +26,14 @@ var mayImport = map[string][]string{
 	"internal/term/termtest": {},
 	"internal/term":          {},
 	"internal/asynclog":      {},
+	"internal/goroutine":     {},
 	"internal/linux":         {"golang.org/x/sys/unix"},
 	"internal/sig":           {},
 	"internal/inspect":       {"internal/linux", "internal/sig"},
 	"internal/drain":         {},
-	"shutdown":               {"internal/term", "internal/asynclog"},
+	"shutdown":               {"internal/term", "internal/asynclog", "internal/goroutine"},
 	"reaper":                 {"internal/linux", "golang.org/x/sys/unix"},
-	"pid1": {"internal/asynclog", "internal/drain", "internal/inspect", "internal/linux", "internal/sig", "internal/term",
+	"pid1": {"internal/asynclog", "internal/drain", "internal/goroutine", "internal/inspect", "internal/linux", "internal/sig", "internal/term",
 		"shutdown", "reaper"},
 }
 

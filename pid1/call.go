@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 
+	"github.com/entrypoint-go/entrypoint/internal/goroutine"
 	"github.com/entrypoint-go/entrypoint/shutdown"
 )
 
@@ -13,15 +14,17 @@ import (
 // else is harmed if it hangs; if it panics or calls runtime.Goexit, that is its
 // error.
 type call struct {
-	done chan struct{} // closed when the function has ended
-	err  error
+	done   chan struct{} // closed when the function has ended
+	err    error
+	number chan string // of its goroutine
 }
 
 // goCall calls f, and then after with its error. after may be nil.
 func goCall(name string, f func() error, after func(error)) *call {
-	c := &call{done: make(chan struct{})}
+	c := &call{done: make(chan struct{}), number: make(chan string, 1)}
 	go func() {
 		defer close(c.done)
+		c.number <- goroutine.Current()
 		returned := false
 		defer func() {
 			if !returned {
@@ -37,14 +40,15 @@ func goCall(name string, f func() error, after func(error)) *call {
 	return c
 }
 
-// wait waits for the end of the call and returns its error, or that of ctx.
+// wait waits for the end of the call and returns its error. It is for a step of
+// the stop: if the call does not end in time, the step is Stuck, with the stack
+// of the call.
 func (c *call) wait(ctx context.Context) error {
-	select {
-	case <-c.done:
-		return c.err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	number := <-c.number
+	c.number <- number
+	goroutine.WaitFor(ctx, number)
+	<-c.done
+	return c.err
 }
 
 // notReturned is the error of a function that ended otherwise.

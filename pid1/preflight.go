@@ -47,10 +47,10 @@ func (a *App) check(s *stop) (running *shutdown.Hook, err error) {
 			}
 		case <-s.begun:
 			return &shutdown.Hook{Name: "before " + step.name, Func: func(ctx context.Context) error {
-				if err := c.wait(ctx); isPanic(err) || ctx.Err() != nil {
+				if err := c.wait(ctx); isPanic(err) {
 					return err
 				}
-				return nil
+				return nil // interrupted
 			}}, nil
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"reflect"
+	"slices"
 	"time"
 )
 
@@ -224,19 +225,28 @@ func (p *serverState) error(err error) *ServerError {
 
 // stop shuts the server down and waits until it has returned, or ctx ends.
 func (p *serverState) stop(ctx context.Context) error {
+	if w, ok := p.server.(*worker); ok {
+		w.cancel(stopCause(ctx))
+		return p.stopped(ctx, p.call.wait(ctx)) // so that one that hangs is Stuck
+	}
 	err := p.server.Shutdown(ctx)
 	select {
 	case <-p.call.done:
+		return join(err, p.stopped(ctx, p.call.err))
 	case <-ctx.Done():
 		// Shutdown is the judge of whether all is served. A ListenAndServe that
 		// does not return loses nothing.
 		return err
 	}
-	ended := p.call.err
-	if ended != nil && !p.blamed && !errors.Is(ended, context.Canceled) && !errors.Is(ended, stopCause(ctx)) {
-		err = errors.Join(err, p.error(ended))
+}
+
+// stopped is what is wrong with the error of ListenAndServe after a stop: not
+// that it says why it was told to end.
+func (p *serverState) stopped(ctx context.Context, err error) error {
+	if err == nil || p.blamed || errors.Is(err, context.Canceled) || errors.Is(err, stopCause(ctx)) {
+		return nil
 	}
-	return err
+	return p.error(err)
 }
 
 // killWait bounds the time for servers to end at once.
@@ -258,6 +268,15 @@ func killAll(servers []*serverState) {
 			return
 		}
 	}
+}
+
+// release gives up what bind took, or Listen was given. Other servers have not been
+// started, and nothing is to be closed.
+func release(servers []*serverState) {
+	killAll(slices.DeleteFunc(slices.Clone(servers), func(p *serverState) bool {
+		_, ok := p.server.(killer)
+		return !ok
+	}))
 }
 
 func (p *serverState) kill() error {

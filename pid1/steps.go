@@ -33,7 +33,7 @@ func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) erro
 	if s.serving {
 		first = append(first, serversHook(servers))
 	} else {
-		killAll(servers) // which releases what bind took, or Listen was given
+		release(servers)
 	}
 	if running != nil {
 		first = append(first, *running)

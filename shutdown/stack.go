@@ -29,13 +29,6 @@ func panicStack() []byte {
 	return stack
 }
 
-// goroutineNumber is the number of the current goroutine.
-func goroutineNumber() string {
-	buf := make([]byte, 64)
-	own, _, _ := parseTrace(buf[:runtime.Stack(buf, false)])
-	return own
-}
-
 // A traceback of all goroutines stops the world. It takes 1.5 µs for a goroutine
 // and 0.5 µs for each of its frames, up to 100 of them; goroutines of servers take
 // 5 to 10 µs. These are the first guess, and the most that all tracebacks of a

@@ -7,6 +7,8 @@ import (
 	"runtime/pprof"
 	"sync"
 	"time"
+
+	"github.com/entrypoint-go/entrypoint/internal/goroutine"
 )
 
 // maxSettle is how long after the end of its budget a function may return and
@@ -29,6 +31,8 @@ type task struct {
 	budget time.Duration // zero means no limit: only outside a pipeline
 	settle time.Duration
 	done   chan struct{} // closed when the function has ended in time
+
+	waitsFor goroutine.Wait // whose stack to show, if the function only waits for it
 
 	mu      sync.Mutex // guards the rest
 	path    string     // the numbers of the first goroutines of the tasks around it and of its own
@@ -82,7 +86,7 @@ func newInnerTask(ctx context.Context, timeout time.Duration, stacks *stacks) *t
 // start calls f in a goroutine of its own, with a context that ends when the
 // budget does. The caller calls stop when it waits no longer.
 func (t *task) start(parent context.Context, f func(context.Context) error) (stop func()) {
-	ctx := context.WithValue(parent, taskKey{}, t)
+	ctx := goroutine.WithWait(context.WithValue(parent, taskKey{}, t), &t.waitsFor)
 	end := t.began.Add(t.budget)
 	if parentEnd, ok := ctx.Deadline(); t.budget == 0 || ok && !parentEnd.After(end) {
 		ctx, stop = context.WithCancel(ctx)
@@ -95,7 +99,7 @@ func (t *task) start(parent context.Context, f func(context.Context) error) (sto
 
 // run calls f so that its goroutines can be found (see findStacks).
 func (t *task) run(ctx context.Context, f func(context.Context) error) {
-	path := goroutineNumber()
+	path := goroutine.Current()
 	if t.outer != nil {
 		path = t.outer.goroutines() + "/" + path
 	}
@@ -192,6 +196,9 @@ func (t *task) finish(giveUp time.Time) error {
 	closed, path := t.closed, t.path
 	t.mu.Unlock()
 	var stack []byte
+	if number := t.waitsFor.Number(); number != "" {
+		path = number
+	}
 	if !closed {
 		stack = t.stacks.find(path, giveUp) // takes a while: the task may end meanwhile
 	}

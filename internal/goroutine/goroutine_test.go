@@ -1,0 +1,32 @@
+package goroutine_test
+
+import (
+	"context"
+	"runtime"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/entrypoint-go/entrypoint/internal/goroutine"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestCurrent(t *testing.T) {
+	buf := make([]byte, 1<<10)
+	trace := string(buf[:runtime.Stack(buf, false)])
+	if prefix := "goroutine " + goroutine.Current() + " ["; !strings.HasPrefix(trace, prefix) {
+		t.Errorf("got %q, want a traceback that begins with %q", trace, prefix)
+	}
+}
+
+func TestWaitFor(t *testing.T) {
+	goroutine.WaitFor(t.Context(), "1") // nobody asks
+	var outer, inner goroutine.Wait
+	ctx := goroutine.WithWait(context.Background(), &outer)
+	goroutine.WaitFor(goroutine.WithWait(ctx, &inner), "7")
+	if got := outer.Number() + inner.Number(); got != "7" {
+		t.Errorf("got %q, want the inner one only, 7", got)
+	}
+}
