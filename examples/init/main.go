@@ -123,6 +123,7 @@ func (p *initProcess) configure(subreaper bool, wait time.Duration) {
 
 	// PID 1 has the orphans without asking, and ends what is left.
 	p.app.Shutdown.Grace = cmp.Or(wait, time.Millisecond)
+	p.app.Shutdown.Reserve = p.app.Shutdown.Grace / 100 // no hook of ours takes long
 	if pid1.IsInit() {
 		return
 	}
