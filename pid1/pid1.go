@@ -107,13 +107,14 @@ type App struct {
 	// Reaper use it too unless they have their own.
 	Logger *slog.Logger
 
-	before  []preflight
-	ran     atomic.Bool
-	ready   atomic.Bool
-	records *asynclog.Handler // made by Run
+	before []preflight
+	ran    atomic.Bool
+	ready  atomic.Bool
 
-	once     sync.Once
-	stopping chan struct{} // made by Stopping
+	stoppingOnce sync.Once
+	stopping     chan struct{} // made by Stopping
+	recordsOnce  sync.Once
+	records      *asynclog.Handler // made by log
 
 	arrivals arrivals
 }
@@ -125,7 +126,7 @@ func (a *App) Ready() bool { return a.ready.Load() }
 // Stopping returns a channel that is closed when a stop begins. Handlers of
 // long-lived requests, such as WebSockets, should then say goodbye.
 func (a *App) Stopping() <-chan struct{} {
-	a.once.Do(func() { a.stopping = make(chan struct{}) })
+	a.stoppingOnce.Do(func() { a.stopping = make(chan struct{}) })
 	return a.stopping
 }
 
@@ -157,7 +158,8 @@ func (a *App) ReadyHandler() http.Handler {
 //   - ErrForced when a second signal cut the stop short,
 //   - an error that names the field or variable whose value cannot be used.
 //
-// An App runs once. It takes over the *http.Servers: it wraps their Handler,
+// For half a second after Run the signals are still caught: the stop signal may
+// come twice. An App runs once. It takes over the *http.Servers: it wraps their Handler,
 // ConnState, ConnContext and BaseContext, which still call yours.
 func (a *App) Run(ctx context.Context, srv ...Server) error {
 	if a.ran.Swap(true) {
@@ -165,7 +167,7 @@ func (a *App) Run(ctx context.Context, srv ...Server) error {
 		a.log().Error("not started", "error", err)
 		return err
 	}
-	a.takeLogger()
+	a.shareLogger()
 	defer catchPipe()()
 	err := a.run(ctx, srv)
 	if err != nil {
@@ -180,13 +182,21 @@ func (a *App) Run(ctx context.Context, srv ...Server) error {
 // flushWait is how long Run waits at its end for the log.
 const flushWait = 100 * time.Millisecond
 
-// takeLogger puts a queue before Logger, and hands it to those without one.
-func (a *App) takeLogger() {
-	var target slog.Handler // nil is slog.Default's
-	if a.Logger != nil {
-		target = a.Logger.Handler()
-	}
-	a.records = asynclog.New(target)
+// log returns Logger, or slog's default, behind a queue: nobody waits for it.
+func (a *App) log() *slog.Logger {
+	a.recordsOnce.Do(func() {
+		var target slog.Handler // nil is slog.Default's
+		if a.Logger != nil {
+			target = a.Logger.Handler()
+		}
+		a.records = asynclog.New(target)
+	})
+	return slog.New(a.records)
+}
+
+// shareLogger hands the log to those without one, and puts a queue before that of
+// the Reaper. The Pipeline does so itself.
+func (a *App) shareLogger() {
 	if a.Shutdown.Logger == nil {
 		a.Shutdown.Logger = a.log()
 	}
@@ -196,8 +206,6 @@ func (a *App) takeLogger() {
 		a.Reaper.Logger = slog.New(asynclog.New(a.Reaper.Logger.Handler()))
 	}
 }
-
-func (a *App) log() *slog.Logger { return slog.New(a.records) }
 
 // exitCode is ExitCode for an error whose methods may panic or hang.
 func (a *App) exitCode(err error) int {

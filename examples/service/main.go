@@ -130,14 +130,8 @@ func migrate(args []string) error {
 	}
 	var app pid1.App
 	app.Shutdown.Defer("database", func(context.Context) error { return db.Close() })
-	return app.Run(context.Background(), pid1.Named("migrate", pid1.Func(func(ctx context.Context) error {
-		err := migrateTo(ctx, db, schema)
-		if ctx.Err() != nil {
-			// Stopped half-way is a clean stop for a worker, not for a job:
-			// whoever waits for it must not take it for done. So no %w here.
-			return fmt.Errorf("interrupted: %v, %v", context.Cause(ctx), err)
-		}
-		return err
+	return app.Run(context.Background(), pid1.Named("migrate", pid1.Job(func(ctx context.Context) error {
+		return migrateTo(ctx, db, schema)
 	})))
 }
 

@@ -181,7 +181,7 @@ func TestMigrateStopped(t *testing.T) {
 	cmd.Process.Signal(syscall.SIGTERM)
 	rest, _ := io.ReadAll(log)
 	cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code == 0 || !bytes.Contains(rest, []byte("interrupted: received SIGTERM")) {
-		t.Errorf("exit code %d, want a failure that says interrupted:\n%s", code, rest)
+	if code := cmd.ProcessState.ExitCode(); code != 143 || !bytes.Contains(rest, []byte("interrupted: received SIGTERM")) {
+		t.Errorf("exit code %d, want 143 and a word about the interruption:\n%s", code, rest)
 	}
 }
