@@ -202,15 +202,19 @@ func TestHTTP2Delay(t *testing.T) {
 	}
 }
 
-// endDelay is a stop signal in the delay.
+// endDelay sends two stop signals in a delay. The first one after the end of ctx
+// changes nothing.
 func endDelay(t *testing.T) {
 	t.Helper()
 	self, err := os.FindProcess(os.Getpid())
-	if err == nil {
-		err = self.Signal(os.Interrupt)
-	}
 	if err != nil {
 		t.Fatal(err)
+	}
+	for range 2 {
+		if err := self.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(550 * time.Millisecond)
 	}
 }
 
