@@ -47,10 +47,11 @@ func TestExit(t *testing.T) {
 			t.Errorf("%s: exit code %d, want %d", name, got, test.code)
 		}
 		lines := strings.Count(stderr.String(), "\n")
-		record := fmt.Sprintf("level=ERROR msg=failed error=%q exit_code=%d", fmt.Sprint(test.err), test.code)
-		if !strings.ContainsAny(fmt.Sprint(test.err), " \n") {
-			record = strings.ReplaceAll(record, `"`, "")
+		quoted := fmt.Sprint(test.err)
+		if strings.ContainsAny(quoted, " \n") {
+			quoted = fmt.Sprintf("%q", quoted)
 		}
+		record := fmt.Sprintf("level=ERROR msg=\"exiting with an error\" error=%s exit_code=%d", quoted, test.code)
 		switch {
 		case !test.logged && lines != 0:
 			t.Errorf("%s: logged again: %s", name, &stderr)

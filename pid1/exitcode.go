@@ -33,7 +33,7 @@ const (
 func Exit(err error) {
 	code := ExitCode(err)
 	if err != nil && !isLogged(err) {
-		slog.Error("failed", "error", err, "exit_code", code)
+		slog.Error("exiting with an error", "error", err, "exit_code", code)
 	}
 	os.Exit(code)
 }
@@ -74,16 +74,17 @@ func isLogged(err error) bool {
 //	128+n    signal n began the stop and interrupted a [Job]; 1 if it was no signal
 //	the code of a [Command] that ended by itself or was stopped, or 128+n if signal n ended it
 //	126, 127 a program could not be run, or was not found ([Exec], [Command])
-//	124      a deadline passed: the error is a context.DeadlineExceeded
+//	1        a server, a Func or a Job ended with an error
+//	124      a Before step, a hook or the drain ran out of time (context.DeadlineExceeded)
 //	1        any other error
 //
-// The first line that fits counts. The exit status of a program counts if Run
-// runs the program, or if err is the program's error itself; not if a shutdown
-// hook used one. An error with a method ExitCode() int counts like a program's
-// if the result is from 1 to 255.
+// The first line that fits counts. The status of a program counts only if Run ran
+// it as a Command, or if err is its [*exec.ExitError] itself; one that a Func or a
+// hook ran counts as 1. An error with a method ExitCode() int counts like a
+// program's if the result is from 1 to 255.
 //
-// Exit with the code, see [Exit]; do not raise a signal instead: the kernel drops
-// the default action of signals for PID 1, and Go then exits with 2.
+// Do not re-raise a signal to die by it, as shell programs do: PID 1 cannot die of
+// its own signal, and Go's runtime would exit with 2.
 func ExitCode(err error) int {
 	if err == nil {
 		return 0

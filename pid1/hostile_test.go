@@ -67,7 +67,7 @@ func hostileMain() int {
 	case "slow":
 		hookTakes = 300 * time.Millisecond
 	case "slower":
-		hookTakes = 1500 * time.Millisecond
+		hookTakes = 2 * time.Second
 	case "notify":
 		hookTakes = 100 * time.Millisecond
 		var stop context.CancelFunc
@@ -113,7 +113,14 @@ func hostileMain() int {
 		app.Shutdown.Grace = 2 * time.Second
 		app.Before("hangs", func(ctx context.Context) error { say("serving"); return hangForever(ctx) })
 	case "worker command":
-		run = func(ctx context.Context) error { return exec.CommandContext(ctx, "sleep", "60").Run() }
+		run = func(ctx context.Context) error {
+			cmd := exec.CommandContext(ctx, "sleep", "60")
+			if err := cmd.Start(); err != nil {
+				return err
+			}
+			say("started")
+			return cmd.Wait()
+		}
 	case "worker hangs":
 		app.Shutdown.Grace = 2 * time.Second
 		run = hangForever
@@ -176,7 +183,7 @@ const (
 // whose functions hang or panic, as PID 1 and not.
 func TestHostile(t *testing.T) {
 	t.Parallel()
-	again := 550 * time.Millisecond
+	again := 800 * time.Millisecond // more than half a second, on a busy machine too
 	tests := []struct {
 		scenario string
 		log      string // "": read; gone, full
@@ -198,7 +205,7 @@ func TestHostile(t *testing.T) {
 		{scenario: "quick", log: "full", signals: []at{{"serving", 0, hup}, {"", 5 * time.Millisecond, term}}},
 		{scenario: "error blocks", signals: []at{{"serving", 0, term}}, code: 124},
 		{scenario: "error panics", signals: []at{{"serving", 0, term}}, code: 2},
-		{scenario: "report hangs", signals: []at{{"serving", 0, term}}, code: 124, says: "OnReport still runs"},
+		{scenario: "report hangs", signals: []at{{"serving", 0, term}}, code: 124, says: "OnReport did not return within"},
 		{scenario: "report panics", signals: []at{{"serving", 0, term}}, code: 2, says: "in OnReport"},
 		{scenario: "close hangs", signals: []at{{"serving", 0, term}, {"", again, term}}, code: 143},
 		{scenario: "worker panics", code: 2, says: "hostileMain"},
@@ -207,7 +214,7 @@ func TestHostile(t *testing.T) {
 		{scenario: "before deadline"},
 		{scenario: "before command", signals: []at{{"serving", 0, term}}},
 		{scenario: "before hangs", signals: []at{{"serving", 0, term}}, code: 124, says: "hangForever"},
-		{scenario: "worker command", signals: []at{{"serving", 0, term}}, code: 1, says: "signal: killed"},
+		{scenario: "worker command", signals: []at{{"started", 0, term}}, code: 1, says: "signal: killed"},
 		{scenario: "worker hangs", signals: []at{{"serving", 0, term}}, code: 124, says: "hangForever"},
 		{scenario: "job done", cause: "all jobs are done"},
 		{scenario: "job interrupted", signals: []at{{"serving", 20 * time.Millisecond, term}}, code: 143, says: "interrupted"},

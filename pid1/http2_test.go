@@ -214,7 +214,7 @@ func endDelay(t *testing.T) {
 		if err := self.Signal(os.Interrupt); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(550 * time.Millisecond)
+		time.Sleep(800 * time.Millisecond)
 	}
 }
 

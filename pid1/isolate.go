@@ -66,7 +66,7 @@ func (a *App) terminate(stopped time.Time) {
 	ctx, cancel := context.WithDeadline(context.Background(), stopped.Add(plan.Grace-plan.Grace/20))
 	defer cancel()
 	if err := reaper.Terminate(ctx); err != nil {
-		a.log().Warn("processes are left", "error", err)
+		a.log().Warn("some processes did not end", "error", err)
 	}
 }
 

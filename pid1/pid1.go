@@ -48,11 +48,17 @@ func Run(ctx context.Context, srv ...Server) error { return new(App).Run(ctx, sr
 //
 // All of it ends inside Shutdown.Grace, and a report says where the time went.
 //
-// A second stop signal ends the delay. If there is none, or it is over, the signal
-// forces the stop: contexts are cancelled, servers are closed, the remaining hooks
-// are skipped, and Run returns [ErrForced]. A signal within half a second of the
-// one before is the same one told again, and so is each further SIGTERM in
-// Kubernetes: they change nothing.
+// During the delay, a second stop signal ends the delay. After it, or where there
+// is none, the next one forces the stop: contexts are cancelled, servers are
+// closed, the remaining hooks are skipped, and Run returns [ErrForced]. Signals
+// less than half a second apart count as one, since wrappers often send a stop
+// twice. In Kubernetes only the first SIGTERM counts: send SIGINT to force a stop.
+//
+// # systemd
+//
+// Where $NOTIFY_SOCKET is set, the service manager is sent READY=1, RELOADING=1
+// around OnHangup, and STOPPING=1 with EXTEND_TIMEOUT_USEC; where $WATCHDOG_USEC
+// is set, also WATCHDOG=1 while Run runs. See sd_notify(3).
 type App struct {
 	// Shutdown holds the hooks, see [shutdown.Pipeline.Defer], and their budget.
 	Shutdown shutdown.Pipeline
@@ -61,15 +67,17 @@ type App struct {
 	// namespace, or when Reaper.Subreaper is set.
 	Reaper reaper.Reaper
 
-	// Signals begin a stop. Nil means SIGTERM and SIGINT; empty means none.
-	// Signals that cannot be handled, or mean something to Go itself (SIGURG,
-	// SIGCHLD, SIGPIPE, SIGPROF), are refused.
+	// Signals begin a stop. Nil means SIGTERM and SIGINT. Empty means none: then
+	// only ctx or a server begins a stop. Run returns an error for signals that
+	// cannot be caught, or that arrive in ordinary operation (SIGURG, SIGCHLD,
+	// SIGPIPE, SIGPROF).
 	Signals []os.Signal
 
 	// OnHangup is called on SIGHUP, to reload a configuration for instance. Its
 	// ctx ends when a stop begins. One call runs at a time: signals that arrive
 	// meanwhile cause one more. An error is logged; a panic begins a stop. Nil
-	// means that SIGHUP is logged and ignored.
+	// means that SIGHUP goes to a [Child] if there is one, else it is logged and
+	// ignored.
 	OnHangup func(context.Context) error
 
 	// Delay is how long the servers go on, not ready, after a stop begins: load
@@ -77,7 +85,7 @@ type App struct {
 	// ($KUBERNETES_SERVICE_HOST is set), or half of the grace if that is less, if
 	// one of the servers takes requests; elsewhere none. Negative means none.
 	// There is no delay after Ctrl-C on a terminal, and none when a server has
-	// died.
+	// returned or the last Job is done.
 	Delay time.Duration
 
 	// Quiet ends the delay early, after this long without a new request to an
@@ -97,9 +105,10 @@ type App struct {
 	// does nothing where the process is not PID 1.
 	Isolate bool
 
-	// OnReport is called with the report of the stop before Run returns. It has
-	// Shutdown's Reserve to return; then Run goes on without it. Nil means one log
-	// record, and the timeline on stderr when that is a terminal.
+	// OnReport is called with the report of the stop before Run returns. If it
+	// does not return within Shutdown's Reserve, Run returns without it, with an
+	// error. Nil means one log record, and the timeline on stderr when that is a
+	// terminal.
 	OnReport func(*shutdown.Report)
 
 	// Logger is for what happens at start and stop. It is called from a goroutine
@@ -120,7 +129,9 @@ type App struct {
 }
 
 // Ready reports whether the servers take requests: from when all of them listen
-// until a stop begins.
+// until a stop begins. A Server of a type of your own counts as listening when its
+// ListenAndServe is called; give it an open listener by [Listen] if it needs
+// longer.
 func (a *App) Ready() bool { return a.ready.Load() }
 
 // Stopping returns a channel that is closed when a stop begins. Handlers of

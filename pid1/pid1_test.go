@@ -44,6 +44,7 @@ func TestRunRefusesBadInput(t *testing.T) {
 		{"no server", "", run(&pid1.App{}), []string{"no server", "pid1.Func"}},
 		{"nil server", "", run(&pid1.App{}, pid1.Func(worker), nil), []string{"server 2 of 2 is nil"}},
 		{"typed nil", "", run(&pid1.App{}, nilServer), []string{"server 1 of 1 is nil", "*http.Server"}},
+		{"child without Cmd", "", run(&pid1.App{}, &pid1.Child{}), []string{"server 1 of 1", "Cmd is nil"}},
 		{"named nil", "", run(&pid1.App{}, pid1.Named("x", nil)), []string{"server 1 of 1 is nil"}},
 		{"negative Grace", "", run(&pid1.App{Shutdown: shutdown.Pipeline{Grace: -time.Second}}, pid1.Func(worker)), []string{"Grace", "-1s"}},
 		{"negative Reserve", "", run(&pid1.App{Shutdown: shutdown.Pipeline{Reserve: -time.Second}}, pid1.Func(worker)), []string{"Reserve", "-1s"}},

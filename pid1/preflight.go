@@ -18,8 +18,9 @@ type preflight struct {
 // [shutdown.Within] gives it a deadline. The first error, or panic, ends the
 // start: the deferred hooks run, and Run returns the error with the step's name.
 //
-// A step that a stop interrupts has not failed, whatever it returns then. One
-// that goes on all the same gets the time of a shutdown hook, and no more.
+// What a step returns after a stop has begun is not an error of Run; only a panic
+// is. A step that ignores the end of its ctx is waited for as a shutdown hook is,
+// and then left behind.
 //
 // Before panics when it is called after Run, or with a nil f.
 func (a *App) Before(name string, f func(context.Context) error) {

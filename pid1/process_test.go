@@ -160,7 +160,7 @@ func (p *process) signal(sig os.Signal) {
 // signalAgain sends a signal that is not the one before told again.
 func (p *process) signalAgain(sig os.Signal) time.Time {
 	p.t.Helper()
-	time.Sleep(550 * time.Millisecond)
+	time.Sleep(800 * time.Millisecond)
 	p.signal(sig)
 	return time.Now()
 }

@@ -120,6 +120,9 @@ func newServers(servers []Server) ([]*serverState, error) {
 		if h, ok := s.(*http.Server); ok {
 			s = &httpServer{srv: h}
 		}
+		if c, ok := s.(*Child); ok && c.Cmd == nil {
+			return nil, fmt.Errorf("pid1: Run: server %d of %d is a Child whose Cmd is nil", i+1, len(servers))
+		}
 		if n, ok := s.(namer); ok && state.name == "" {
 			state.name = n.name()
 		}

@@ -13,7 +13,7 @@ import (
 )
 
 // SignalError is the reason for a stop by signal. It is the cause of the contexts
-// that end with it: context.Cause(ctx) in a server, a [App.Before] step or a
+// that end with it: context.Cause(ctx) in a server, an [App.Before] step or a
 // shutdown hook.
 type SignalError struct {
 	Signal os.Signal
@@ -21,9 +21,8 @@ type SignalError struct {
 
 func (e *SignalError) Error() string { return "received " + sig.Name(e.Signal) }
 
-// Is makes errors.Is(err, context.Canceled) hold: a context that a signal ended
-// was cancelled, and code that tests its cause for that must see it
-// (golang/go#77639).
+// Is reports true for context.Canceled, so that code which checks
+// context.Cause(ctx) for it keeps working (golang/go#77639).
 func (e *SignalError) Is(target error) bool { return target == context.Canceled }
 
 // Reason is the signal's name, such as SIGTERM, for the head of a report.

@@ -57,9 +57,9 @@ func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) erro
 // announce says that the stop begins, and how long it may take.
 func (a *App) announce(s *stop, plan shutdown.Plan) {
 	cause := s.reason()
-	attrs := []any{"cause", cause, "grace", plan.Grace, "grace_is", plan.Source}
+	attrs := []any{"cause", cause, "grace", plan.Grace, "grace_source", plan.Source}
 	if s.delayEnds() != nil {
-		attrs = append(attrs, "delay", s.delay.d, "because", s.delay.why)
+		attrs = append(attrs, "delay", s.delay.d, "delay_source", s.delay.why)
 	}
 	a.log().Info("stopping", attrs...)
 	a.systemd("STOPPING=1", "STATUS=stopping: "+cause.Error(), extendTimeout(plan.Grace))
@@ -119,7 +119,7 @@ func (a *App) report(r *shutdown.Report, plan shutdown.Plan, began time.Time) er
 		}
 		return c.err
 	case <-time.After(budget):
-		return fmt.Errorf("pid1: %s still runs after %s, left behind: %w", name, budget, context.DeadlineExceeded)
+		return fmt.Errorf("pid1: %s did not return within %s, left behind: %w", name, budget, context.DeadlineExceeded)
 	}
 }
 

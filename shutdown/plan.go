@@ -25,8 +25,8 @@ type Plan struct {
 // The error says which field or variable is invalid, or shows the sum when the
 // delay and a Reserve for every hook do not fit in the usable time. A Reserve that
 // is zero is no error: it is lowered, so that all hooks together take half of the
-// time after the delay at most. The Plan is what Run would do even so, with
-// defaults for what is invalid. A negative delay or extra counts as zero.
+// time after the delay at most. Set Pipeline.Reserve to the Plan's to make Run
+// keep to it. The Plan has defaults for what is invalid. A negative delay or extra counts as zero.
 func (p *Pipeline) Plan(delay time.Duration, extra int) (Plan, error) {
 	l, err := p.limits()
 	p.mu.Lock()

@@ -144,7 +144,7 @@ func (r *run) hook(ctx context.Context, h Hook, after int) {
 func (r *run) late(h Hook) {
 	t := r.task(h, r.reserve, maxSettle)
 	giveUp := t.supervise(context.WithoutCancel(r.base), h.Func)
-	r.logStep(t.report(r.begin, giveUp), "shutdown: hook added after the end has ended")
+	r.logStep(t.report(r.begin, giveUp), "shutdown: late hook ended")
 	r.records.Flush(forceWait)
 }
 

@@ -9,7 +9,8 @@
 //
 // A twentieth of [Pipeline.Grace] is kept for what comes after Run. Of the rest,
 // a hook may use all that is left except one [Pipeline.Reserve] for each hook
-// after it. So the first hook may use almost all of the time, and the last one
+// after it. With 30s of Grace and three hooks, 28.5s are usable
+// and a Reserve is 1.5s: the first hook may take almost 24s, and the last one
 // still gets its share.
 //
 // A hook's context ends with its budget. When a hook returns an error, panics or
@@ -36,14 +37,18 @@ type Pipeline struct {
 	// Grace is the time from the stop signal to the orchestrator's SIGKILL.
 	// Zero means $SHUTDOWN_GRACE, a duration such as "45s" or a number of
 	// seconds. If that is not set: 30s in Kubernetes ($KUBERNETES_SERVICE_HOST
-	// is set), else 10s, as docker stop.
+	// is set), 5s in Nomad ($NOMAD_ALLOC_ID is set), else 10s, as docker stop.
 	Grace time.Duration
 
-	// Reserve is kept for every hook that has not run yet. Zero means Grace/20.
+	// Reserve is kept for every hook that has not run yet. Zero means Grace/20,
+	// or less when there are many hooks.
 	Reserve time.Duration
 
-	// Logger gets a record when a step ends, and one when a step lasts. Run
-	// waits for it: its handler must not block. Nil means slog.Default().
+	// Logger gets a record when a step ends, and one when a step still runs
+	// after a second, or a quarter of its budget if that is less. Records are
+	// written by another goroutine: no step waits for them. At its end Run
+	// waits up to a second; Report.Unlogged counts what is not written by then.
+	// Nil means slog.Default().
 	Logger *slog.Logger
 
 	mu      sync.Mutex // guards the rest
@@ -118,9 +123,9 @@ func (p *Pipeline) push(h Hook, insertLocked func()) {
 // context.Background() or context.WithoutCancel(ctx). If ctx has ended before
 // Run, every hook is Skipped, and that is logged as an error.
 //
-// A hook is also Skipped when not even Reserve is left for it: when Reserve ×
-// hooks does not fit in the usable time (see [Pipeline.Plan]), or when the
-// machine stalls.
+// Only the end of ctx makes a hook Skipped. When Reserve × hooks does not fit in
+// the usable time (see [Pipeline.Plan]), the hooks share what is left. After a
+// stall of the machine each hook is still tried, with its Reserve.
 //
 // If the configuration is invalid, Run logs that and uses the defaults. The
 // error is part of [Report.Err].

@@ -115,14 +115,14 @@ func (r *Report) headline() string {
 	if skipped > 0 {
 		parts = append(parts, fmt.Sprintf("%d of %s skipped", skipped, steps(len(r.Steps))))
 	}
-	if failed+skipped == 0 {
+	if failed+skipped == 0 && len(r.Steps) > 0 {
 		parts = append(parts, steps(len(r.Steps))+" ok")
 	}
 	if r.config != nil {
 		parts = append(parts, "invalid configuration")
 	}
 	if r.Unlogged > 0 {
-		parts = append(parts, fmt.Sprintf("%d records not logged", r.Unlogged))
+		parts = append(parts, fmt.Sprintf("not logged: %d", r.Unlogged))
 	}
 	return "shutdown: " + strings.Join(parts, ", ")
 }

@@ -114,7 +114,7 @@ shutdown: 10s grace, 1s taken, 10 steps ok
 
 func TestTimelineOfNothing(t *testing.T) {
 	for want, r := range map[string]*shutdown.Report{
-		"shutdown: 0s grace, 0s taken, 0 steps ok": {},
+		"shutdown: 0s grace, 0s taken": {},
 		"shutdown: 500ms grace, 1ms taken, 1 step ok\n   0.000  hook  ok      0.000s of 0.250s  ▏": {
 			Grace: 500 * ms, Took: 1 * ms, Steps: []shutdown.Step{{Name: "hook", Budget: 250 * ms}},
 		},
