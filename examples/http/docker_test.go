@@ -85,6 +85,7 @@ func TestDocker(t *testing.T) {
 		openRequest(t, c.Addr("8080"))
 		c.Signal("SIGTERM")
 		awaitRefused(t, c.Addr("8080"))
+		time.Sleep(800 * time.Millisecond) // earlier it is the same signal told again
 		begin := time.Now()
 		c.Signal("SIGTERM")
 		if got, want := c.Wait(), 143; got != want {
