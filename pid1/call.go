@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"github.com/entrypoint-go/entrypoint/internal/goroutine"
 	"github.com/entrypoint-go/entrypoint/shutdown"
@@ -49,6 +50,20 @@ func (c *call) wait(ctx context.Context) error {
 	goroutine.WaitFor(ctx, number)
 	<-c.done
 	return c.err
+}
+
+// errorText is err's text, unless its methods panic or block.
+func errorText(err error) string {
+	text := ""
+	c := goCall("error", func() error { text = err.Error(); return nil }, nil)
+	select {
+	case <-c.done:
+		if c.err == nil {
+			return text
+		}
+	case <-time.After(flushWait):
+	}
+	return fmt.Sprintf("an error of type %T, which has no text", err)
 }
 
 // notReturned is the error of a function that ended otherwise.

@@ -38,9 +38,9 @@ func (a *App) delayFor(servers []*serverState, grace time.Duration) delay {
 	return delay{}
 }
 
-// waitDelay lets the servers go on until the delay is over, or ctx ends.
-func (a *App) waitDelay(ctx context.Context, s *stop, servers []*serverState) {
-	ended := s.delayEnds()
+// waitDelay lets the servers go on until the delay is over, or ended is closed, or
+// ctx ends.
+func (a *App) waitDelay(ctx context.Context, s *stop, ended <-chan struct{}, servers []*serverState) {
 	defer s.delayOver()
 	over := time.NewTimer(s.delay.d)
 	defer over.Stop()

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/entrypoint-go/entrypoint/shutdown"
 )
@@ -113,6 +114,18 @@ func ExitCode(err error) int {
 		return exitDeadline
 	}
 	return exitError
+}
+
+// boundedExitCode is ExitCode for an error whose methods may panic or hang.
+func boundedExitCode(err error) int {
+	code := exitError
+	c := goCall("error", func() error { code = ExitCode(err); return nil }, nil)
+	select {
+	case <-c.done:
+		return code
+	case <-time.After(flushWait):
+		return exitError
+	}
 }
 
 // exitCode is that of the program, if the server is one. A worker that uses a

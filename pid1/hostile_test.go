@@ -56,7 +56,11 @@ func hostileMain() int {
 	app.Delay = -1
 	app.Shutdown.Grace = 5 * time.Second
 	app.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
-	app.OnReport = func(r *shutdown.Report) { say("cause " + fmt.Sprint(r.Cause)) }
+	app.OnReport = func(r *shutdown.Report) {
+		if !strings.HasSuffix(os.Args[1], "error blocks") {
+			say("cause " + fmt.Sprint(r.Cause))
+		}
+	}
 	hookTakes := time.Duration(0)
 	var run func(context.Context) error
 	job := false
@@ -84,6 +88,10 @@ func hostileMain() int {
 	case "error blocks":
 		app.Shutdown.Grace = 2 * time.Second
 		app.Shutdown.Defer("error", func(context.Context) error { return blockingError{} })
+	case "server error blocks":
+		run = func(context.Context) error { return blockingError{} }
+	case "before error blocks":
+		app.Before("blocks", func(context.Context) error { return blockingError{} })
 	case "error panics":
 		run = func(ctx context.Context) error { sleepUntil(ctx); return panickingError{} }
 	case "report hangs":
@@ -204,6 +212,9 @@ func TestHostile(t *testing.T) {
 		{scenario: "quick", log: "gone", signals: []at{{"serving", 0, hup}, {"", 0, term}}},
 		{scenario: "quick", log: "full", signals: []at{{"serving", 0, hup}, {"", 5 * time.Millisecond, term}}},
 		{scenario: "error blocks", signals: []at{{"serving", 0, term}}, code: 124},
+		{scenario: "server error blocks", code: 1},
+		{scenario: "server error blocks", env: "NOTIFY_SOCKET=/no/such/socket", code: 1},
+		{scenario: "before error blocks", code: 1},
 		{scenario: "error panics", signals: []at{{"serving", 0, term}}, code: 2},
 		{scenario: "report hangs", signals: []at{{"serving", 0, term}}, code: 124, says: "OnReport did not return within"},
 		{scenario: "report panics", signals: []at{{"serving", 0, term}}, code: 2, says: "in OnReport"},

@@ -176,18 +176,28 @@ func (a *App) Run(ctx context.Context, srv ...Server) error {
 	if a.ran.Swap(true) {
 		err := errors.New("pid1: App.Run called twice: an App runs once, make a new one")
 		a.log().Error("not started", "error", err)
-		return err
+		a.records.Flush(flushWait)
+		return &logged{err, exitError}
 	}
 	a.shareLogger()
 	defer catchPipe()()
 	err := a.run(ctx, srv)
 	if err != nil {
-		code := a.exitCode(err)
+		code := boundedExitCode(err)
 		a.log().Error("stopped", "error", err, "exit_code", code)
 		err = &logged{err, code}
 	}
-	a.records.Flush(flushWait)
+	a.flush()
 	return err
+}
+
+// flush waits for the log, and for that of a Reaper with its own.
+func (a *App) flush() {
+	until := time.Now().Add(flushWait)
+	a.records.Flush(flushWait)
+	if h, ok := a.Reaper.Logger.Handler().(*asynclog.Handler); ok {
+		h.Flush(time.Until(until))
+	}
 }
 
 // flushWait is how long Run waits at its end for the log.
@@ -215,18 +225,6 @@ func (a *App) shareLogger() {
 		a.Reaper.Logger = a.log()
 	} else {
 		a.Reaper.Logger = slog.New(asynclog.New(a.Reaper.Logger.Handler()))
-	}
-}
-
-// exitCode is ExitCode for an error whose methods may panic or hang.
-func (a *App) exitCode(err error) int {
-	code := exitError
-	c := goCall("error", func() error { code = ExitCode(err); return nil }, nil)
-	select {
-	case <-c.done:
-		return code
-	case <-time.After(flushWait):
-		return exitError
 	}
 }
 

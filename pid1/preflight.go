@@ -69,5 +69,15 @@ func (a *App) checked(s *stop, step preflight, err error) error {
 		a.log().Info("step interrupted", "before", step.name, "error", err)
 		return nil
 	}
-	return fmt.Errorf("pid1: before %q: %w", step.name, err)
+	return &stepError{step.name, err}
 }
+
+// A stepError is the error of a step of Before. Its text is made when somebody asks
+// for it: methods of a user's error may block.
+type stepError struct {
+	name string
+	err  error
+}
+
+func (e *stepError) Error() string { return fmt.Sprintf("pid1: before %q: %v", e.name, e.err) }
+func (e *stepError) Unwrap() error { return e.err }

@@ -100,45 +100,58 @@ type serverState struct {
 	completed bool // a job that returned nil before the stop began
 }
 
-// newServers checks the servers and names them.
-func newServers(servers []Server) ([]*serverState, error) {
+// newServers checks the servers and names them. With an error it returns those
+// that are valid, for release.
+func newServers(servers []Server) (states []*serverState, err error) {
 	if len(servers) == 0 {
 		return nil, errors.New("pid1: Run: no server: pass an *http.Server, a pid1.Func or another Server")
 	}
-	states := make([]*serverState, len(servers))
 	taken := map[string]int{}
 	for i, s := range servers {
-		state := &serverState{}
-		for n, ok := s.(*named); ok; n, ok = s.(*named) {
-			if s = n.Server; state.name == "" {
-				state.name = n.name
+		state, problem := newServer(s)
+		if problem != "" {
+			if err == nil {
+				err = fmt.Errorf("pid1: Run: server %d of %d is %s", i+1, len(servers), problem)
 			}
-		}
-		if isNil(s) {
-			return nil, fmt.Errorf("pid1: Run: server %d of %d is nil (%T)", i+1, len(servers), s)
-		}
-		if h, ok := s.(*http.Server); ok {
-			s = &httpServer{srv: h}
-		}
-		if c, ok := s.(*Child); ok && c.Cmd == nil {
-			return nil, fmt.Errorf("pid1: Run: server %d of %d is a Child whose Cmd is nil", i+1, len(servers))
-		}
-		if n, ok := s.(namer); ok && state.name == "" {
-			state.name = n.name()
-		}
-		if state.name == "" {
-			state.name = fmt.Sprintf("%T", s)
+			continue
 		}
 		if taken[state.name]++; taken[state.name] > 1 {
 			state.name = fmt.Sprintf("%s %d", state.name, taken[state.name])
 		}
-		if w, ok := s.(*worker); ok {
-			state.job = w.job
-		}
-		state.server = s
-		states[i] = state
+		states = append(states, state)
 	}
-	return states, nil
+	return states, err
+}
+
+// newServer says what is wrong with s, if it cannot run.
+func newServer(s Server) (state *serverState, problem string) {
+	state = &serverState{}
+	for n, ok := s.(*named); ok; n, ok = s.(*named) {
+		if s = n.Server; state.name == "" {
+			state.name = n.name
+		}
+	}
+	if isNil(s) {
+		return nil, fmt.Sprintf("nil (%T)", s)
+	}
+	switch typed := s.(type) {
+	case *http.Server:
+		s = &httpServer{srv: typed}
+	case *worker:
+		state.job = typed.job
+	case *Child:
+		if typed.Cmd == nil {
+			return nil, "a Child whose Cmd is nil"
+		}
+	}
+	if n, ok := s.(namer); ok && state.name == "" {
+		state.name = n.name()
+	}
+	if state.name == "" {
+		state.name = fmt.Sprintf("%T", s)
+	}
+	state.server = s
+	return state, ""
 }
 
 // isNil reports whether s is nil or holds a nil pointer, map or the like.
@@ -230,12 +243,13 @@ func (p *serverState) error(err error) *ServerError {
 func (p *serverState) stop(ctx context.Context) error {
 	if w, ok := p.server.(*worker); ok {
 		w.cancel(stopCause(ctx))
-		return p.stopped(ctx, p.call.wait(ctx)) // so that one that hangs is Stuck
+		err := p.call.wait(ctx) // so that one that hangs is Stuck
+		return p.stopped(err, context.Cause(w.ctx))
 	}
 	err := p.server.Shutdown(ctx)
 	select {
 	case <-p.call.done:
-		return join(err, p.stopped(ctx, p.call.err))
+		return join(err, p.stopped(p.call.err, stopCause(ctx)))
 	case <-ctx.Done():
 		// Shutdown is the judge of whether all is served. A ListenAndServe that
 		// does not return loses nothing.
@@ -243,26 +257,31 @@ func (p *serverState) stop(ctx context.Context) error {
 	}
 }
 
-// stopped is what is wrong with the error of ListenAndServe after a stop: not
-// that it says why it was told to end.
-func (p *serverState) stopped(ctx context.Context, err error) error {
-	if err == nil || p.blamed || errors.Is(err, context.Canceled) || errors.Is(err, stopCause(ctx)) {
+// stopped is what is wrong with the error of ListenAndServe after a stop. It may
+// return the cause that it was given.
+func (p *serverState) stopped(err, cause error) error {
+	if err == nil || p.blamed || errors.Is(err, context.Canceled) || errors.Is(err, cause) {
 		return nil
 	}
 	return p.error(err)
 }
 
-// killWait bounds the time for servers to end at once.
+// killWait bounds the time for servers to end at once. A Child that is being started
+// has longer.
 const killWait = 100 * time.Millisecond
 
 // killAll ends the servers at once, as well as they can be. A Close that hangs
 // holds up nobody.
 func killAll(servers []*serverState) {
 	var calls []*call
+	wait := killWait
 	for _, p := range servers {
+		if _, ok := p.server.(*Child); ok {
+			wait = startWait
+		}
 		calls = append(calls, goCall(p.name, p.kill, nil))
 	}
-	timeout := time.NewTimer(killWait)
+	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	for _, c := range calls {
 		select {

@@ -163,10 +163,17 @@ func (s *stop) hangUp() {
 	}
 }
 
-// reload calls OnHangup between the two messages that systemd expects.
+// reload calls OnHangup, between the two messages that systemd expects of a
+// service that is ready.
 func (s *stop) reload() error {
-	s.app.reloading()
-	defer s.app.systemd("READY=1")
+	if s.app.Ready() {
+		s.app.reloading()
+		defer func() {
+			if s.app.Ready() {
+				s.app.systemd("READY=1")
+			}
+		}()
+	}
 	return s.app.OnHangup(s.start)
 }
 

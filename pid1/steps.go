@@ -23,10 +23,10 @@ func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) erro
 
 	// Before every hook ends what still uses the things that hooks close.
 	var first []shutdown.Hook
-	if s.delayEnds() != nil {
+	if ended := s.delayEnds(); ended != nil {
 		first = append(first, shutdown.Hook{
 			Name:    "delay",
-			Func:    func(ctx context.Context) error { a.waitDelay(ctx, s, servers); return nil },
+			Func:    func(ctx context.Context) error { a.waitDelay(ctx, s, ended, servers); return nil },
 			Timeout: s.delay.d + delaySlack,
 		})
 	}
@@ -39,7 +39,10 @@ func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) erro
 		first = append(first, *running)
 	}
 	if c := s.hangupRunning(); c != nil {
-		first = append(first, shutdown.Hook{Name: "OnHangup", Func: c.wait})
+		first = append(first, shutdown.Hook{Name: "OnHangup", Func: func(ctx context.Context) error {
+			_ = c.wait(ctx) // hungUp has dealt with it
+			return nil
+		}})
 	}
 	if IsInit() {
 		a.Shutdown.DeferLast("processes", terminate)
@@ -62,7 +65,9 @@ func (a *App) announce(s *stop, plan shutdown.Plan) {
 		attrs = append(attrs, "delay", s.delay.d, "delay_source", s.delay.why)
 	}
 	a.log().Info("stopping", attrs...)
-	a.systemd("STOPPING=1", "STATUS=stopping: "+cause.Error(), extendTimeout(plan.Grace))
+	if notifies() {
+		a.systemd("STOPPING=1", "STATUS=stopping: "+errorText(cause), extendTimeout(plan.Grace))
+	}
 }
 
 // serversHook is the step that stops all servers at once.

@@ -2,7 +2,6 @@ package pid1
 
 import (
 	"context"
-	"errors"
 	"os"
 	"sync"
 	"syscall"
@@ -154,18 +153,21 @@ func (s *stop) receive(by *SignalError) {
 // close. Nobody routes requests to a process on somebody's terminal, and a delay
 // cannot help what has already died.
 func (s *stop) delayDue(cause error) bool {
-	var sig *SignalError
-	if errors.As(cause, &sig) && sig.Signal == os.Interrupt && onTerminal() {
+	// The types are ours: methods of a user's error may panic or block.
+	switch cause := cause.(type) {
+	case *SignalError:
+		if cause.Signal == os.Interrupt && onTerminal() {
+			return false
+		}
+	case *ServerError, *jobsDone:
 		return false
 	}
-	var ended *ServerError
-	var done *jobsDone
-	return s.delay.d > 0 && !errors.As(cause, &ended) && !errors.As(cause, &done)
+	return s.delay.d > 0
 }
 
 // delayEnds returns a channel that is closed when a signal ends the delay, or nil
-// when no delay is due. The delay counts from the beginning of the stop, not from
-// when its step starts.
+// when no delay is due. A signal ends the delay from the beginning of the stop on,
+// also before its step starts.
 func (s *stop) delayEnds() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()

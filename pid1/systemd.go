@@ -17,11 +17,16 @@ import (
 // than 4096 bytes as a whole (NOTIFY_BUFFER_MAX in systemd).
 const maxStatus = 1000
 
+const notifyVariable = "NOTIFY_SOCKET"
+
+// notifies reports whether there is a service manager to notify.
+func notifies() bool { return os.Getenv(notifyVariable) != "" }
+
 // systemd reports a change of state to the service manager, by the protocol of
 // sd_notify(3): one datagram to the socket that $NOTIFY_SOCKET names, an abstract
 // one if that begins with "@". Without the variable, it does nothing.
 func (a *App) systemd(assignments ...string) {
-	socket := os.Getenv("NOTIFY_SOCKET")
+	socket := os.Getenv(notifyVariable)
 	if socket == "" {
 		return
 	}

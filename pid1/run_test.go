@@ -1,0 +1,198 @@
+//go:build unix
+
+package pid1_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/entrypoint-go/entrypoint/pid1"
+	"github.com/entrypoint-go/entrypoint/reaper"
+	"github.com/entrypoint-go/entrypoint/shutdown"
+)
+
+// A nilError dereferences its receiver, as a typed nil does that was returned by
+// mistake.
+type nilError struct{ text string }
+
+func (e *nilError) Error() string { return e.text }
+
+// A server's error that cannot be printed does not keep the hooks from running,
+// with and without a service manager to notify. (One that blocks: TestHostile.)
+func TestUnprintableError(t *testing.T) {
+	for _, socket := range []string{"", "/no/such/socket"} {
+		t.Setenv("NOTIFY_SOCKET", socket)
+		hook := false
+		app := pid1.App{Logger: discard}
+		app.Shutdown.Defer("hook", func(context.Context) error { hook = true; return nil })
+		err := app.Run(t.Context(), pid1.Func(func(context.Context) error { return (*nilError)(nil) }))
+		if err == nil || !hook {
+			t.Errorf("socket %q: hook ran: %v, want it to, and an error", socket, hook)
+		}
+	}
+}
+
+// A reload that a stop interrupts is no failure of the stop.
+func TestHangupInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	running := make(chan bool)
+	app := pid1.App{Logger: discard}
+	app.OnHangup = func(ctx context.Context) error {
+		running <- true
+		<-ctx.Done()
+		<-app.Stopping()
+		time.Sleep(20 * time.Millisecond) // into the step that waits for it
+		return ctx.Err()
+	}
+	done := make(chan error)
+	go func() {
+		done <- app.Run(ctx, pid1.Func(func(ctx context.Context) error {
+			syscall.Kill(os.Getpid(), syscall.SIGHUP)
+			return worker(ctx)
+		}))
+	}()
+	<-running
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v, want nil", err)
+	}
+}
+
+// A worker that returns the cause that it was given has not failed, even if a
+// signal has become the reason for the stop since.
+func TestWorkerReturnsFormerCause(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	enough := errors.New("enough")
+	app := pid1.App{Logger: discard}
+	reason := make(chan error, 1)
+	app.OnReport = func(r *shutdown.Report) { reason <- r.Cause }
+	err := app.Run(ctx, pid1.Func(func(ctx context.Context) error {
+		cancel(enough)
+		<-ctx.Done()
+		syscall.Kill(os.Getpid(), syscall.SIGTERM)
+		time.Sleep(50 * time.Millisecond) // until the signal is the reason
+		return context.Cause(ctx)
+	}))
+	if err != nil {
+		t.Errorf("Run: %v, want nil", err)
+	}
+	if got := <-reason; !errors.As(got, new(*pid1.SignalError)) {
+		t.Errorf("cause %v, want the signal's: the test is void", got)
+	}
+}
+
+type slowWriter struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (w *slowWriter) Write(p []byte) (int, error) {
+	time.Sleep(20 * time.Millisecond)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.Write(p)
+}
+
+func (w *slowWriter) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.String()
+}
+
+// What a Reaper with a Logger of its own has logged is written when Run returns.
+func TestReaperLoggerFlushed(t *testing.T) {
+	var log slowWriter
+	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	app := pid1.App{Logger: discard, Reaper: reaper.Reaper{Subreaper: true, Logger: logger}}
+	err := app.Run(ctx, pid1.Func(func(ctx context.Context) error { cancel(); return worker(ctx) }))
+	if err != nil || !strings.Contains(log.String(), "reaper:") {
+		t.Errorf("Run: %v; log when it returned: %q", err, log.String())
+	}
+}
+
+// The error of a second Run is written, too, when Run returns.
+func TestSecondRunLogged(t *testing.T) {
+	var log slowWriter
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	app := pid1.App{Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	_ = app.Run(ctx, pid1.Func(worker))
+	err := app.Run(ctx, pid1.Func(worker))
+	if err == nil || !strings.Contains(log.String(), "called twice") {
+		t.Errorf("Run: %v; log when it returned: %q", err, log.String())
+	}
+}
+
+// A start that fails because of one server closes the listeners of the others.
+func TestInvalidServerReleasesListeners(t *testing.T) {
+	for name, order := range map[string]int{"before": 0, "after": 1} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			servers := []pid1.Server{pid1.Listen(l, new(http.Server)), nil}
+			if order == 1 {
+				servers[0], servers[1] = servers[1], servers[0]
+			}
+			app := pid1.App{Logger: discard}
+			if err := app.Run(t.Context(), servers...); err == nil {
+				t.Fatal("no error")
+			}
+			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("the listener was left open: Close: %v", err)
+			}
+		})
+	}
+}
+
+// systemd is not told READY=1 by a reload that comes before the servers listen, or
+// ends after the stop has begun.
+func TestReloadAtTheWrongTime(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	manager, err := net.ListenPacket("unixgram", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	t.Setenv("NOTIFY_SOCKET", socket)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	reloaded := make(chan bool)
+	app := pid1.App{Logger: discard}
+	app.OnHangup = func(context.Context) error { reloaded <- true; return nil }
+	app.Before("reload", func(context.Context) error {
+		syscall.Kill(os.Getpid(), syscall.SIGHUP)
+		<-reloaded
+		return errors.New("no start")
+	})
+	if err := app.Run(ctx, pid1.Func(worker)); err == nil {
+		t.Fatal("no error")
+	}
+	manager.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	message := make([]byte, 4096)
+	for {
+		n, _, err := manager.ReadFrom(message)
+		if err != nil {
+			break
+		}
+		if got := string(message[:n]); strings.Contains(got, "READY=1") || strings.Contains(got, "RELOADING=1") {
+			t.Errorf("the service manager was told %q", got)
+		}
+	}
+}
