@@ -13,28 +13,33 @@ import (
 
 func TestGrace(t *testing.T) {
 	for _, test := range []struct {
-		field      time.Duration
-		variable   string
-		kubernetes string
-		want       time.Duration
+		field                       time.Duration
+		variable, kubernetes, nomad string
+		want                        time.Duration
+		source                      string
 	}{
-		{0, "", "", 10 * time.Second},
-		{0, "", "10.96.0.1", 30 * time.Second},
-		{0, "45s", "10.96.0.1", 45 * time.Second},
-		{0, "1m30s", "", 90 * time.Second},
-		{0, "45", "", 45 * time.Second},
-		{0, "1.5h", "", 90 * time.Minute},
-		{20 * time.Second, "45s", "10.96.0.1", 20 * time.Second},
-		{20 * time.Second, "soon", "", 20 * time.Second},
+		{0, "", "", "", 10 * time.Second, "assumed: Docker"},
+		{0, "", "10.96.0.1", "", 30 * time.Second, "assumed: Kubernetes"},
+		{0, "", "", "5456bd7a", 5 * time.Second, "assumed: Nomad"},
+		{0, "45s", "10.96.0.1", "5456bd7a", 45 * time.Second, "from $SHUTDOWN_GRACE"},
+		{0, "1m30s", "", "", 90 * time.Second, "from $SHUTDOWN_GRACE"},
+		{0, "45", "", "", 45 * time.Second, "from $SHUTDOWN_GRACE"},
+		{0, "1.5h", "", "", 90 * time.Minute, "from $SHUTDOWN_GRACE"},
+		{20 * time.Second, "45s", "10.96.0.1", "", 20 * time.Second, "set in code"},
+		{20 * time.Second, "soon", "", "", 20 * time.Second, "set in code"},
 	} {
 		t.Run(fmt.Sprint(test), func(t *testing.T) {
 			t.Setenv("SHUTDOWN_GRACE", test.variable)
 			t.Setenv("KUBERNETES_SERVICE_HOST", test.kubernetes)
+			t.Setenv("NOMAD_ALLOC_ID", test.nomad)
 			p := quiet()
 			p.Grace = test.field
 			plan, err := p.Plan(0, 0)
-			if err != nil || plan.Grace != test.want {
-				t.Errorf("Plan: %v, %v; want %v", plan.Grace, err, test.want)
+			if err != nil || plan.Grace != test.want || plan.Source != test.source {
+				t.Errorf("Plan: %v %s, %v; want %v %s", plan.Grace, plan.Source, err, test.want, test.source)
+			}
+			if s := plan.String(); !strings.HasSuffix(s, ", "+test.source) {
+				t.Errorf("Plan: %s", s)
 			}
 			if r := p.Run(background); r.Grace != test.want || r.Err() != nil {
 				t.Errorf("Run: %v, %v; want %v", r.Grace, r.Err(), test.want)

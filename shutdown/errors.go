@@ -13,7 +13,8 @@ import (
 // errors.Is and errors.As find the error that the hook returned, and the value of
 // a panic when that is an error. errors.Is also finds [context.DeadlineExceeded]
 // when the hook was Stuck, and the cause of the end of Run's context when that
-// made the hook Skipped.
+// made the hook Skipped. The methods of the hook's error have been called in the
+// hook: if one of them panics, Err has only its text.
 type HookError struct {
 	Name  string // empty for the function in a Within
 	Err   error  // never nil

@@ -391,7 +391,7 @@ func (w *world) check() {
 	if w.forced >= 0 && r.Took > w.forced+soon+w.stalled {
 		w.Errorf("forced at %v, Run took %v", w.forced, r.Took)
 	}
-	if (r.Unlogged > 0) && w.log == "" || r.Unlogged == 0 && len(r.Steps) > 0 && (w.log == "blocks" || w.log == "panics") {
+	if r.Unlogged > 0 && w.log == "" && !w.dynamic || r.Unlogged == 0 && len(r.Steps) > 0 && (w.log == "blocks" || w.log == "panics") {
 		w.Errorf("the log %s, and %d records are unlogged", w.log, r.Unlogged)
 	}
 	if r.Forced && w.forced < 0 {

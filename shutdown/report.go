@@ -17,7 +17,7 @@ type Report struct {
 	Took   time.Duration // of Run
 	Forced bool          // the context given to Run ended before the last step did
 
-	// Unlogged is how many records had not been written when Run returned: the
+	// Unlogged is how many records were not written when Run returned, because the
 	// log's handler blocks, is slow or panics.
 	Unlogged int
 
@@ -44,7 +44,7 @@ const (
 	Failed                // returned an error, or called runtime.Goexit
 	Panicked              // panicked
 	Stuck                 // ignored the end of its context; its goroutines are left behind
-	Skipped               // did not run
+	Skipped               // did not run: the shutdown was forced
 )
 
 var stateNames = [...]string{"ok", "failed", "panicked", "stuck", "skipped"}

@@ -17,7 +17,7 @@ import (
 // stuckStack is the stack that the report has of a hook that hangs.
 func stuckStack(t *testing.T, p *shutdown.Pipeline, f function) string {
 	t.Helper()
-	p.Add(shutdown.Hook{Name: "hangs", Func: f, Timeout: 20 * ms})
+	p.Add(shutdown.Hook{Name: "hangs", Func: f, Timeout: 200 * ms}) // enough to begin, on a busy machine
 	r := p.Run(background)
 	var e *shutdown.HookError
 	if !errors.As(r.Err(), &e) || r.Steps[0].State != shutdown.Stuck {
@@ -32,10 +32,12 @@ func stuckStack(t *testing.T, p *shutdown.Pipeline, f function) string {
 // crowd starts n goroutines that run until the test ends.
 func crowd(t *testing.T, n int) {
 	release := make(chan struct{})
-	var all sync.WaitGroup
+	var begun, all sync.WaitGroup
+	begun.Add(n)
 	for range n {
-		all.Go(func() { hangTwo(release) })
+		all.Go(func() { begun.Done(); hangTwo(release) })
 	}
+	begun.Wait()
 	t.Cleanup(func() { close(release); all.Wait() })
 }
 

@@ -28,8 +28,9 @@ const (
 //	   7.022  postgres    ok      0.004s of 19.9s                              ▏
 //	   7.026  otel flush  ok      0.286s of 21.4s                              █▏
 //
-// Names are cut after 24 columns. Members of Parallel are indented under their
-// step. There is no colour; see [Report.WriteTimeline].
+// The headline says "late" when Took is more than Grace. Names are cut after 24
+// columns. Members of Parallel are indented under their step. There is no colour;
+// see [Report.WriteTimeline].
 func (r *Report) String() string { return r.timeline(false) }
 
 // WriteTimeline writes String and a newline to w. The states have colours when w is
