@@ -1,6 +1,0 @@
-//go:build !linux
-
-package shutdown
-
-// worldStops cannot tell here.
-func worldStops() bool { return true }
