@@ -7,11 +7,13 @@ package asynclog
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
 
-// queueLen bounds the records that wait. More are dropped, and counted.
+// queueLen bounds the records that wait. When there are more, the oldest are
+// dropped, and counted: the last ones say how it ended.
 const queueLen = 1024
 
 // A Handler is a slog.Handler that passes records to another one, in their
@@ -71,6 +73,8 @@ func (h *Handler) resolve() slog.Handler {
 		return slog.Default().Handler()
 	case h.parent == nil:
 		return h.queue.target
+	case h.queue.target == nil: // the default may change
+		return h.derive(h.parent.resolve())
 	case h.target == nil:
 		h.target = h.derive(h.parent.resolve())
 	}
@@ -97,8 +101,8 @@ func (q *queue) put(i item) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.items) >= queueLen {
+		q.items = slices.Delete(q.items, 1, 2) // the writer has the first
 		q.lost++
-		return
 	}
 	q.items = append(q.items, i)
 	if !q.writing {

@@ -138,6 +138,9 @@ func TestBlockedHandler(t *testing.T) {
 		if n := strings.Count(written(), "\n"); n != 1024 {
 			t.Errorf("%d written, want 1024", n)
 		}
+		if !strings.HasSuffix(written(), "i=1998\nlevel=INFO msg=r i=1999\n") {
+			t.Error("the last records were dropped, not the oldest")
+		}
 	})
 }
 
@@ -194,8 +197,16 @@ func TestDefault(t *testing.T) {
 	h := asynclog.New(nil)
 	target, written := text()
 	slog.SetDefault(slog.New(target))
+	log := slog.New(h).With("k", 1)
 	slog.New(h).Info("a")
-	if h.Flush(time.Minute); written() != "level=INFO msg=a\n" {
+	log.Info("b")
+	if h.Flush(time.Minute); written() != "level=INFO msg=a\nlevel=INFO msg=b k=1\n" {
 		t.Errorf("got %q", written())
+	}
+	again, writtenAgain := text()
+	slog.SetDefault(slog.New(again))
+	log.Info("c")
+	if h.Flush(time.Minute); writtenAgain() != "level=INFO msg=c k=1\n" {
+		t.Errorf("after SetDefault: got %q", writtenAgain())
 	}
 }
