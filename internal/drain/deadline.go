@@ -28,6 +28,16 @@ func CutReason(ctx context.Context) error {
 	return context.DeadlineExceeded
 }
 
+// acceptLimit is how long a server may take to accept what is in its listener's
+// queue.
+func acceptLimit(ctx context.Context) time.Duration {
+	limit := 10 * drainWindow
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)/4)
+	}
+	return limit
+}
+
 // answerTime is how much of the time left goes to handlers whose contexts were
 // cancelled.
 func answerTime(ctx context.Context) time.Duration {

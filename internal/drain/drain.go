@@ -106,8 +106,10 @@ func (h *HTTP) Shutdown(ctx context.Context, cause error) error {
 	cutoff := Cutoff(ctx)
 	defer cutoff.Stop()
 
-	h.listener.drain()
 	h.AnnounceClose()
+	accepting, end := context.WithTimeout(ctx, acceptLimit(ctx))
+	h.listener.drain(accepting.Done())
+	end()
 	h.serveOn(ctx)
 	h.closeIdle(ctx)
 	for h.wait(ctx, cutoff.C, h.conns.quiet) {
@@ -130,7 +132,24 @@ func (h *HTTP) Kill() {
 // close cancels the contexts of all requests and closes their connections.
 func (h *HTTP) close(cause error) {
 	h.cancel(cause)
-	_ = h.srv.Close()
+	h.briefly(func() { _ = h.srv.Close() })
+}
+
+// briefly calls f, which is Shutdown or Close. Both wait for Serve to return, and if
+// that hangs in Accept, f is left behind.
+func (h *HTTP) briefly(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+		return
+	case <-h.listener.served:
+		<-done
+	case <-time.After(drainWindow):
+	}
 }
 
 // serveOn waits until the accepted connections are closed or have fallen
@@ -182,7 +201,7 @@ func (h *HTTP) closeIdle(ctx context.Context) {
 	// With a context that has ended, Shutdown does everything but wait.
 	ended, end := context.WithCancel(context.Background())
 	end()
-	_ = h.srv.Shutdown(ended)
+	h.briefly(func() { _ = h.srv.Shutdown(ended) })
 }
 
 // settle lets HTTP/2 clients hang up after the last response. It returns false

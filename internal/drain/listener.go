@@ -56,16 +56,17 @@ func (l *listener) Close() error {
 }
 
 // drain closes the listener, has Accept return what was in its queue, and waits
-// until the server has returned from Serve.
+// until the server has returned from Serve, or until ends: some Accepts go on with
+// a connection that they have (a PROXY header, a handshake), and do not return.
 //
 // A goroutine that is blocked in Accept keeps the socket open until it is
 // scheduled, and on a busy machine the queue fills meanwhile. So we empty the
 // queue by a second descriptor of the socket, and close that at once.
-func (l *listener) drain() {
+func (l *listener) drain(until <-chan struct{}) {
 	second, ok := duplicate(l.Listener)
 	if !ok {
 		l.drainBlindly()
-		<-l.served
+		l.awaitServed(until)
 		return
 	}
 	l.draining.Store(true)
@@ -75,10 +76,19 @@ func (l *listener) drain() {
 		case l.queue <- conn:
 		case <-l.served:
 			conn.Close()
+		case <-until:
+			conn.Close()
 		}
 	}
 	close(l.queue)
-	<-l.served
+	l.awaitServed(until)
+}
+
+func (l *listener) awaitServed(until <-chan struct{}) {
+	select {
+	case <-l.served:
+	case <-until:
+	}
 }
 
 // drainBlindly closes a listener that is not a plain socket, such as one of TLS,
