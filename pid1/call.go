@@ -17,7 +17,7 @@ import (
 type call struct {
 	done   chan struct{} // closed when the function has ended
 	err    error
-	number chan string // of its goroutine
+	number chan string // of its goroutine, once that runs; who reads it puts it back
 }
 
 // goCall calls f, and then after with its error. after may be nil.
@@ -52,16 +52,22 @@ func (c *call) wait(ctx context.Context) error {
 	return c.err
 }
 
+// endsWithin waits for the end of the call, for a short time.
+func (c *call) endsWithin(d time.Duration) bool {
+	select {
+	case <-c.done:
+		return true
+	case <-time.After(d):
+		return false
+	}
+}
+
 // errorText is err's text, unless its methods panic or block.
 func errorText(err error) string {
 	text := ""
 	c := goCall("error", func() error { text = err.Error(); return nil }, nil)
-	select {
-	case <-c.done:
-		if c.err == nil {
-			return text
-		}
-	case <-time.After(flushWait):
+	if c.endsWithin(shortWait) && c.err == nil {
+		return text
 	}
 	return fmt.Sprintf("an error of type %T, which has no text", err)
 }
@@ -71,13 +77,18 @@ func notReturned(name string, recovered any) error {
 	if recovered == nil {
 		return errors.New("ended by runtime.Goexit")
 	}
-	err, ok := recovered.(error)
-	if ok {
-		err = fmt.Errorf("panic: %w", err)
-	} else {
-		err = fmt.Errorf("panic: %v", recovered)
-	}
-	return &shutdown.HookError{Name: name, Err: err, Panic: recovered, Stack: debug.Stack()}
+	return &shutdown.HookError{Name: name, Err: &panicError{recovered}, Panic: recovered, Stack: debug.Stack()}
+}
+
+// A panicError has the value of a panic. Its text is made when somebody asks for
+// it: that of a value may need a lock which the function still holds.
+type panicError struct{ value any }
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+func (e *panicError) Unwrap() error {
+	err, _ := e.value.(error)
+	return err
 }
 
 // isPanic reports whether err is that of a call that panicked.
@@ -86,9 +97,9 @@ func isPanic(err error) bool {
 	return ok && e.Panic != nil
 }
 
-// logPanic logs what a function of the user's panicked with.
+// logPanic logs what a function of the user's panicked with. It may take shortWait.
 func (a *App) logPanic(err error) {
 	if e, ok := err.(*shutdown.HookError); ok {
-		a.log().Error("panic", "in", e.Name, "panic", e.Panic, "stack", string(e.Stack))
+		a.log().Error("panic", "in", e.Name, "panic", errorText(e.Err), "stack", string(e.Stack))
 	}
 }

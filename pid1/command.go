@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/entrypoint-go/entrypoint/internal/drain"
 	"github.com/entrypoint-go/entrypoint/internal/sig"
 )
 
@@ -168,7 +169,7 @@ func (c *Child) Shutdown(ctx context.Context) error {
 	}
 	err := c.stop(c.rewritten(stopSignal))
 
-	cut := cutoff(ctx)
+	cut := drain.Cutoff(ctx)
 	defer cut.Stop()
 	select {
 	case <-c.ended:
@@ -181,7 +182,7 @@ func (c *Child) Shutdown(ctx context.Context) error {
 	case <-c.ended:
 	case <-ctx.Done():
 	}
-	return errors.Join(fmt.Errorf("still running after %s, killed: %w", sig.Name(stopSignal), cutReason(ctx)), err)
+	return errors.Join(fmt.Errorf("still running after %s, killed: %w", sig.Name(stopSignal), drain.CutReason(ctx)), err)
 }
 
 // startWait is how long kill waits for a child that is being started. A start

@@ -8,8 +8,8 @@ import (
 	"os/exec"
 	"slices"
 	"syscall"
-	"time"
 
+	"github.com/entrypoint-go/entrypoint/internal/asynclog"
 	"github.com/entrypoint-go/entrypoint/shutdown"
 )
 
@@ -34,7 +34,9 @@ const (
 func Exit(err error) {
 	code := ExitCode(err)
 	if err != nil && !isLogged(err) {
-		slog.Error("exiting with an error", "error", err, "exit_code", code)
+		log := asynclog.New(nil) // a log that blocks must not keep the process
+		slog.New(log).Error("exiting with an error", "error", err, "exit_code", code)
+		log.Flush(shortWait)
 	}
 	os.Exit(code)
 }
@@ -120,12 +122,10 @@ func ExitCode(err error) int {
 func boundedExitCode(err error) int {
 	code := exitError
 	c := goCall("error", func() error { code = ExitCode(err); return nil }, nil)
-	select {
-	case <-c.done:
+	if c.endsWithin(shortWait) {
 		return code
-	case <-time.After(flushWait):
-		return exitError
 	}
+	return exitError
 }
 
 // exitCode is that of the program, if the server is one. A worker that uses a

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/entrypoint-go/entrypoint/internal/drain"
 )
@@ -70,7 +71,7 @@ type httpServer struct {
 
 	parent    context.Context
 	onRequest func(*http.Request)
-	drain     *drain.HTTP // nil before bind
+	drain     atomic.Pointer[drain.HTTP] // nil before bind
 }
 
 func (h *httpServer) name() string {
@@ -119,17 +120,18 @@ func (h *httpServer) bind(ctx context.Context) error {
 	if h.parent == nil {
 		h.parent = context.Background()
 	}
-	h.drain = drain.NewHTTP(h.parent, h.srv, h.onRequest)
-	h.drain.Bind(l)
+	d := drain.NewHTTP(h.parent, h.srv, h.onRequest)
+	d.Bind(l)
+	h.drain.Store(d)
 	return nil
 }
 
-func (h *httpServer) startDraining() { h.drain.AnnounceClose() }
+func (h *httpServer) startDraining() { h.drain.Load().AnnounceClose() }
 
 // ListenAndServe serves. Only those who call TLS or Listen for another library
 // call it before bind.
 func (h *httpServer) ListenAndServe() error {
-	if h.drain == nil {
+	if h.drain.Load() == nil {
 		if err := h.check(); err != nil {
 			return err
 		}
@@ -138,24 +140,23 @@ func (h *httpServer) ListenAndServe() error {
 		}
 	}
 	if h.serve != nil {
-		return h.drain.Serve(h.serve)
+		return h.drain.Load().Serve(h.serve)
 	}
-	return h.drain.Serve(h.srv.Serve)
+	return h.drain.Load().Serve(h.srv.Serve)
 }
 
 func (h *httpServer) Shutdown(ctx context.Context) error {
-	if h.drain == nil {
-		return h.srv.Shutdown(ctx) // never served
+	if d := h.drain.Load(); d != nil {
+		return d.Shutdown(ctx, stopCause(ctx))
 	}
-	return h.drain.Shutdown(ctx, stopCause(ctx))
+	return h.srv.Shutdown(ctx) // never served
 }
 
 // kill may be called before bind.
 func (h *httpServer) kill() {
-	switch {
-	case h.drain != nil:
-		h.drain.Kill()
-	case h.listener != nil:
+	if d := h.drain.Load(); d != nil {
+		d.Kill()
+	} else if h.listener != nil {
 		h.listener.Close()
 	}
 }

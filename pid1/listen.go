@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/entrypoint-go/entrypoint/internal/drain"
 )
@@ -47,8 +46,15 @@ type listening struct {
 }
 
 func (s *listening) ListenAndServe() error { return s.s.Serve(s.l) }
-func (s *listening) kill()                 { _ = s.l.Close() }
 func (s *listening) name() string          { return fmt.Sprintf("%T %s", s.s, s.l.Addr()) }
+
+// kill closes the server, too, if it can be closed.
+func (s *listening) kill() {
+	_ = s.l.Close()
+	if c, ok := s.s.(interface{ Close() error }); ok {
+		_ = c.Close() // nothing is left to do about an error
+	}
+}
 
 func (s *listening) Shutdown(ctx context.Context) error {
 	err := s.s.Shutdown(ctx)
@@ -101,12 +107,12 @@ func (g *grpcServer) ListenAndServe() error {
 
 func (g *grpcServer) Shutdown(ctx context.Context) error {
 	g.once.Do(func() { close(g.stopping) })
-	graceful := closedAfter(g.s.GracefulStop)
-	cut := cutoff(ctx)
+	graceful := goCall(g.name(), func() error { g.s.GracefulStop(); return nil }, nil)
+	cut := drain.Cutoff(ctx)
 	defer cut.Stop()
 	select {
-	case <-graceful:
-		return nil
+	case <-graceful.done:
+		return graceful.err
 	case <-cut.C:
 	case <-ctx.Done():
 	}
@@ -114,10 +120,10 @@ func (g *grpcServer) Shutdown(ctx context.Context) error {
 	// Stop makes GracefulStop return (grpc/grpc-go#2448). It waits for handlers
 	// if the user has asked for that (grpc.WaitForHandlers).
 	select {
-	case <-closedAfter(g.s.Stop):
+	case <-goCall(g.name(), func() error { g.s.Stop(); return nil }, nil).done:
 	case <-ctx.Done():
 	}
-	return fmt.Errorf("calls still running were cancelled: %w", cutReason(ctx))
+	return fmt.Errorf("calls still running were cancelled: %w", drain.CutReason(ctx))
 }
 
 func (g *grpcServer) kill() {
@@ -125,17 +131,3 @@ func (g *grpcServer) kill() {
 	go g.s.Stop()   // which may wait for handlers
 	_ = g.l.Close() // which Stop does only if Serve has seen it
 }
-
-// closedAfter calls f and returns a channel that is closed when f has returned.
-func closedAfter(f func()) <-chan struct{} {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f()
-	}()
-	return done
-}
-
-// The deadlines of a drain, for all the Servers of this package.
-func cutoff(ctx context.Context) *time.Timer { return drain.Cutoff(ctx) }
-func cutReason(ctx context.Context) error    { return drain.CutReason(ctx) }

@@ -15,7 +15,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -122,6 +121,7 @@ type App struct {
 
 	stoppingOnce sync.Once
 	stopping     chan struct{} // made by Stopping
+	deadline     time.Time     // of Run, once the stop has begun
 	recordsOnce  sync.Once
 	records      *asynclog.Handler // made by log
 
@@ -176,7 +176,7 @@ func (a *App) Run(ctx context.Context, srv ...Server) error {
 	if a.ran.Swap(true) {
 		err := errors.New("pid1: App.Run called twice: an App runs once, make a new one")
 		a.log().Error("not started", "error", err)
-		a.records.Flush(flushWait)
+		a.records.Flush(shortWait)
 		return &logged{err, exitError}
 	}
 	a.shareLogger()
@@ -193,15 +193,20 @@ func (a *App) Run(ctx context.Context, srv ...Server) error {
 
 // flush waits for the log, and for that of a Reaper with its own.
 func (a *App) flush() {
-	until := time.Now().Add(flushWait)
-	a.records.Flush(flushWait)
+	wait := shortWait
+	if !a.deadline.IsZero() {
+		wait = min(wait, max(time.Until(a.deadline), shortWait/20)) // all is written in that, mostly
+	}
+	until := time.Now().Add(wait)
+	a.records.Flush(wait)
 	if h, ok := a.Reaper.Logger.Handler().(*asynclog.Handler); ok {
 		h.Flush(time.Until(until))
 	}
 }
 
-// flushWait is how long Run waits at its end for the log.
-const flushWait = 100 * time.Millisecond
+// shortWait is how long Run waits at most for what may hang: the log at its end,
+// and methods of a user's errors.
+const shortWait = 100 * time.Millisecond
 
 // log returns Logger, or slog's default, behind a queue: nobody waits for it.
 func (a *App) log() *slog.Logger {
@@ -309,9 +314,10 @@ func (a *App) plan(servers []*serverState) (delay, shutdown.Plan, error) {
 // serve binds all servers, then starts them all.
 func (a *App) serve(s *stop, servers []*serverState, delay delay, plan shutdown.Plan) error {
 	for _, p := range servers {
-		if err := p.prepare(context.WithoutCancel(s.start), a.arrivals.count); err != nil {
-			return err
-		}
+		p.prepare(context.WithoutCancel(s.start), a.arrivals.count)
+	}
+	if stopped, err := checkAll(s, servers); stopped || err != nil {
+		return err
 	}
 	for _, p := range servers {
 		if s.start.Err() != nil {
@@ -324,7 +330,7 @@ func (a *App) serve(s *stop, servers []*serverState, delay delay, plan shutdown.
 			return err
 		}
 	}
-	if !s.serve(delay) {
+	if !s.becomeReady(delay) {
 		return nil
 	}
 	for _, p := range servers {
@@ -335,12 +341,4 @@ func (a *App) serve(s *stop, servers []*serverState, delay delay, plan shutdown.
 		a.systemd("READY=1", "STATUS=serving "+names(servers))
 	}
 	return nil
-}
-
-func names(servers []*serverState) string {
-	list := make([]string, len(servers))
-	for i, p := range servers {
-		list[i] = p.name
-	}
-	return strings.Join(list, ", ")
 }

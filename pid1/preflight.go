@@ -81,3 +81,22 @@ type stepError struct {
 
 func (e *stepError) Error() string { return fmt.Sprintf("pid1: before %q: %v", e.name, e.err) }
 func (e *stepError) Unwrap() error { return e.err }
+
+// checkAll checks the settings of the servers. A file that hangs does not keep a
+// stop from beginning; then stopped is true.
+func checkAll(s *stop, servers []*serverState) (stopped bool, err error) {
+	c := goCall("settings", func() error {
+		for _, p := range servers {
+			if err := p.check(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil)
+	select {
+	case <-c.done:
+		return false, c.err
+	case <-s.begun:
+		return true, nil
+	}
+}

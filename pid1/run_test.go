@@ -196,3 +196,195 @@ func TestReloadAtTheWrongTime(t *testing.T) {
 		}
 	}
 }
+
+// A forced stop and an interrupted Job are no mere cancellation, which many programs
+// ignore; the signal is found all the same.
+func TestErrorsAreNotCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	app := pid1.App{Logger: discard}
+	err := app.Run(ctx, pid1.Job(func(ctx context.Context) error {
+		syscall.Kill(os.Getpid(), syscall.SIGTERM)
+		<-ctx.Done()
+		return ctx.Err()
+	}))
+	var by *pid1.SignalError
+	if errors.Is(err, context.Canceled) || !errors.As(err, &by) || pid1.ExitCode(err) != 143 {
+		t.Errorf("interrupted job: %v, signal %v, exit code %d", err, by, pid1.ExitCode(err))
+	}
+
+	release := make(chan bool)
+	app = pid1.App{Logger: discard}
+	app.Shutdown.Defer("hook", func(ctx context.Context) error {
+		go func() {
+			time.Sleep(600 * time.Millisecond)
+			syscall.Kill(os.Getpid(), syscall.SIGTERM)
+		}()
+		<-ctx.Done()
+		close(release)
+		return nil
+	})
+	err = app.Run(t.Context(), pid1.Func(func(ctx context.Context) error {
+		syscall.Kill(os.Getpid(), syscall.SIGTERM)
+		return worker(ctx)
+	}))
+	<-release
+	by = nil
+	if errors.Is(err, context.Canceled) || !errors.Is(err, pid1.ErrForced) || !errors.As(err, &by) || pid1.ExitCode(err) != 143 {
+		t.Errorf("forced: %v, signal %v, exit code %d", err, by, pid1.ExitCode(err))
+	}
+}
+
+// A key on a file system that hangs does not keep a stop from beginning.
+func TestCertificateHangs(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "key")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Skip(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	app := pid1.App{Logger: discard}
+	done := make(chan error, 1)
+	app.Before("then", func(context.Context) error {
+		time.AfterFunc(50*time.Millisecond, cancel)
+		return nil
+	})
+	go func() { done <- app.Run(ctx, pid1.TLS(&http.Server{Addr: "127.0.0.1:0"}, fifo, fifo)) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("Run waits for the file")
+	}
+	for range 2 { // end the goroutine: certificate and key
+		if w, err := os.OpenFile(fifo, os.O_WRONLY|syscall.O_NONBLOCK, 0); err == nil {
+			w.Close()
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// Run ends inside the grace, whatever the log and a hook do.
+func TestRunInsideGrace(t *testing.T) {
+	release := make(chan struct{})
+	defer close(release)
+	app := pid1.App{Logger: slog.New(blockedHandler{release})}
+	app.Shutdown.Grace = time.Second
+	app.Shutdown.Defer("hangs", func(context.Context) error { <-release; return nil })
+	var stopped time.Time
+	err := app.Run(t.Context(), pid1.Func(func(context.Context) error {
+		stopped = time.Now()
+		return errors.New("boom")
+	}))
+	if took := time.Since(stopped); took > time.Second {
+		t.Errorf("Run returned %v after the stop began, want within 1s: %v", took, err)
+	}
+}
+
+type blockedHandler struct{ release <-chan struct{} }
+
+func (h blockedHandler) Enabled(context.Context, slog.Level) bool  { return true }
+func (h blockedHandler) Handle(context.Context, slog.Record) error { <-h.release; return nil }
+func (h blockedHandler) WithAttrs([]slog.Attr) slog.Handler        { return h }
+func (h blockedHandler) WithGroup(string) slog.Handler             { return h }
+
+// A server on Listen that is forced is closed.
+func TestForcedClosesForeignServer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &foreignServer{closed: make(chan struct{})}
+	app := pid1.App{Logger: discard}
+	app.Shutdown.Grace = time.Minute
+	go func() {
+		<-app.Stopping()
+		time.Sleep(600 * time.Millisecond)
+		syscall.Kill(os.Getpid(), syscall.SIGTERM)
+	}()
+	err = app.Run(t.Context(), pid1.Listen(l, s), pid1.Func(func(ctx context.Context) error {
+		syscall.Kill(os.Getpid(), syscall.SIGTERM)
+		return worker(ctx)
+	}))
+	select {
+	case <-s.closed:
+	default:
+		t.Errorf("not closed; Run: %v", err)
+	}
+}
+
+// A foreignServer serves until Close.
+type foreignServer struct{ closed chan struct{} }
+
+func (s *foreignServer) Serve(net.Listener) error           { <-s.closed; return nil }
+func (s *foreignServer) Shutdown(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+func (s *foreignServer) Close() error                       { close(s.closed); return nil }
+
+// A TLS Server may be used without an App, as an *http.Server may.
+func TestServerWithoutApp(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := pid1.Listen(l, new(http.Server))
+	served := make(chan error, 1)
+	go func() { served <- s.ListenAndServe() }()
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	l.Close()
+	<-served
+}
+
+// An Accept that is busy with a client who says nothing holds up only itself.
+func TestAcceptThatBlocks(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	busy := make(chan bool, 1)
+	s := pid1.Listen(greedyListener{l, busy}, &http.Server{Handler: answer("hello")})
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	app := pid1.App{Logger: discard}
+	app.Shutdown.Grace = 30 * time.Second
+	go func() {
+		<-busy
+		cancel()
+	}()
+	began := time.Now()
+	done := make(chan error, 1)
+	go func() { done <- app.Run(ctx, s) }()
+	<-app.Stopping()
+	select {
+	case <-time.After(15 * time.Second):
+		t.Error("the stop waits for Accept")
+		client.Close()
+		<-done
+	case err := <-done:
+		t.Logf("Run: %v after %v", err, time.Since(began).Round(time.Millisecond))
+	}
+}
+
+// A greedyListener reads from a connection before Accept returns it, as one for the
+// PROXY protocol does.
+type greedyListener struct {
+	net.Listener
+	busy chan<- bool
+}
+
+func (l greedyListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err == nil {
+		l.busy <- true
+		conn.Read(make([]byte, 1))
+	}
+	return conn, err
+}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -106,7 +107,7 @@ func newServers(servers []Server) (states []*serverState, err error) {
 	if len(servers) == 0 {
 		return nil, errors.New("pid1: Run: no server: pass an *http.Server, a pid1.Func or another Server")
 	}
-	taken := map[string]int{}
+	taken := map[string]bool{}
 	for i, s := range servers {
 		state, problem := newServer(s)
 		if problem != "" {
@@ -115,9 +116,10 @@ func newServers(servers []Server) (states []*serverState, err error) {
 			}
 			continue
 		}
-		if taken[state.name]++; taken[state.name] > 1 {
-			state.name = fmt.Sprintf("%s %d", state.name, taken[state.name])
+		for name, n := state.name, 2; taken[state.name]; n++ {
+			state.name = fmt.Sprintf("%s %d", name, n)
 		}
+		taken[state.name] = true
 		states = append(states, state)
 	}
 	return states, err
@@ -176,14 +178,18 @@ func (p *serverState) takesRequests() bool {
 	return true
 }
 
-// prepare gives the server its context and checks its settings.
-func (p *serverState) prepare(ctx context.Context, onRequest func(*http.Request)) error {
+// prepare gives the server its context.
+func (p *serverState) prepare(ctx context.Context, onRequest func(*http.Request)) {
 	if c, ok := p.server.(contextSetter); ok {
 		c.setContext(ctx)
 	}
 	if o, ok := p.server.(observer); ok {
 		o.observe(onRequest)
 	}
+}
+
+// check checks the server's settings. It may read files, which may hang.
+func (p *serverState) check() error {
 	if c, ok := p.server.(checker); ok {
 		if err := c.check(); err != nil {
 			return p.error(err)
@@ -223,8 +229,8 @@ func (p *serverState) ended(s *stop, err error) {
 	switch ended := p.error(err); {
 	case isPanic(err):
 		p.blamed = true
-		s.app.logPanic(err)
 		s.fail(ended)
+		s.app.logPanic(err)
 	case err != nil:
 		p.blamed = s.begin(ended, ended)
 	case p.job:
@@ -247,12 +253,17 @@ func (p *serverState) stop(ctx context.Context) error {
 		return p.stopped(err, context.Cause(w.ctx))
 	}
 	err := p.server.Shutdown(ctx)
+	_, drained := p.server.(*httpServer)
+	switch {
+	case err == nil && drained && !p.call.endsWithin(shortWait):
+		return nil // its Accept hangs in a connection that carried no request yet
+	case err == nil:
+		return p.stopped(p.call.wait(ctx), stopCause(ctx)) // one that hangs is Stuck
+	}
 	select {
 	case <-p.call.done:
 		return join(err, p.stopped(p.call.err, stopCause(ctx)))
 	case <-ctx.Done():
-		// Shutdown is the judge of whether all is served. A ListenAndServe that
-		// does not return loses nothing.
 		return err
 	}
 }
@@ -272,7 +283,7 @@ const killWait = 100 * time.Millisecond
 
 // killAll ends the servers at once, as well as they can be. A Close that hangs
 // holds up nobody.
-func killAll(servers []*serverState) {
+func killAll(servers []*serverState, deadline time.Time) {
 	var calls []*call
 	wait := killWait
 	for _, p := range servers {
@@ -281,7 +292,7 @@ func killAll(servers []*serverState) {
 		}
 		calls = append(calls, goCall(p.name, p.kill, nil))
 	}
-	timeout := time.NewTimer(wait)
+	timeout := time.NewTimer(min(wait, time.Until(deadline)))
 	defer timeout.Stop()
 	for _, c := range calls {
 		select {
@@ -294,11 +305,11 @@ func killAll(servers []*serverState) {
 
 // release gives up what bind took, or Listen was given. Other servers have not been
 // started, and nothing is to be closed.
-func release(servers []*serverState) {
+func release(servers []*serverState, deadline time.Time) {
 	killAll(slices.DeleteFunc(slices.Clone(servers), func(p *serverState) bool {
 		_, ok := p.server.(killer)
 		return !ok
-	}))
+	}), deadline)
 }
 
 func (p *serverState) kill() error {
@@ -309,4 +320,12 @@ func (p *serverState) kill() error {
 		return s.Close()
 	}
 	return nil
+}
+
+func names(servers []*serverState) string {
+	list := make([]string, len(servers))
+	for i, p := range servers {
+		list[i] = p.name
+	}
+	return strings.Join(list, ", ")
 }

@@ -25,6 +25,17 @@ func (e *SignalError) Error() string { return "received " + sig.Name(e.Signal) }
 // context.Cause(ctx) for it keeps working (golang/go#77639).
 func (e *SignalError) Is(target error) bool { return target == context.Canceled }
 
+// asSignal is an As method for an error that holds a SignalError and must not be a
+// context.Canceled itself.
+func asSignal(cause error, target any) bool {
+	by, ok := cause.(*SignalError)
+	if to, wanted := target.(**SignalError); ok && wanted {
+		*to = by
+		return true
+	}
+	return false
+}
+
 // Reason is the signal's name, such as SIGTERM, for the head of a report.
 func (e *SignalError) Reason() string { return sig.Name(e.Signal) }
 
@@ -52,7 +63,9 @@ func (a *App) watch(s *stop, servers []*serverState) (unwatch func()) {
 	// Notify drops what the channel has no room for. Signals are rare and
 	// dispatch does not block; the room is for a burst of different ones.
 	c := make(chan os.Signal, 64)
-	signal.Notify(c, a.wanted(servers)...)
+	if wanted := a.wanted(servers); len(wanted) > 0 { // none would mean all of them
+		signal.Notify(c, wanted...)
+	}
 
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -181,8 +194,8 @@ func (s *stop) reload() error {
 func (s *stop) hungUp(err error) {
 	switch {
 	case isPanic(err):
-		s.app.logPanic(err)
 		s.fail(err)
+		s.app.logPanic(err)
 	case err != nil:
 		s.app.log().Error("OnHangup failed", "error", err)
 	}

@@ -17,8 +17,8 @@ import (
 // stop runs the stop that has begun, and returns what Run returns. running is the
 // Before step that the stop has interrupted, if there is one.
 func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) error {
-	began := time.Now()
 	plan, _ := a.Shutdown.Plan(0, 0) // its error was returned by the start
+	a.deadline = time.Now().Add(plan.Grace - plan.Grace/100)
 	a.announce(s, plan)
 
 	// Before every hook ends what still uses the things that hooks close.
@@ -33,7 +33,7 @@ func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) erro
 	if s.serving {
 		first = append(first, serversHook(servers))
 	} else {
-		release(servers)
+		release(servers, a.deadline)
 	}
 	if running != nil {
 		first = append(first, *running)
@@ -51,9 +51,9 @@ func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) erro
 	report := a.Shutdown.Run(withStop(s.forced, s), first...)
 	report.Cause = s.reason()
 	if report.Forced && s.serving {
-		killAll(servers)
+		killAll(servers, a.deadline)
 	}
-	reportErr := a.report(report, plan, began)
+	reportErr := a.report(report, plan)
 	return a.result(s, servers, report, reportErr)
 }
 
@@ -99,7 +99,7 @@ const reaperGivesUp = 500 * time.Millisecond
 
 // report shows the report of the stop. Neither OnReport nor a terminal that is
 // held can keep Run from returning.
-func (a *App) report(r *shutdown.Report, plan shutdown.Plan, began time.Time) error {
+func (a *App) report(r *shutdown.Report, plan shutdown.Plan) error {
 	level := slog.LevelInfo
 	if r.Err() != nil {
 		level = slog.LevelError
@@ -114,18 +114,16 @@ func (a *App) report(r *shutdown.Report, plan shutdown.Plan, began time.Time) er
 	}
 
 	// Out of what is left, and never nothing.
-	budget := min(plan.Reserve, time.Until(began.Add(plan.Grace-plan.Grace/100)))
+	budget := min(plan.Reserve, time.Until(a.deadline))
 	budget = max(budget, plan.Grace/200)
 	c := goCall(name, func() error { f(r); return nil }, nil)
-	select {
-	case <-c.done:
+	if c.endsWithin(budget) {
 		if isPanic(c.err) {
 			a.logPanic(c.err)
 		}
 		return c.err
-	case <-time.After(budget):
-		return fmt.Errorf("pid1: %s did not return within %s, left behind: %w", name, budget, context.DeadlineExceeded)
 	}
+	return fmt.Errorf("pid1: %s did not return within %s, left behind: %w", name, budget, context.DeadlineExceeded)
 }
 
 // result is what Run returns: what forced the stop, the reason for the stop if
@@ -134,7 +132,7 @@ func (a *App) result(s *stop, servers []*serverState, r *shutdown.Report, report
 	var forced error
 	by, failures := s.outcome()
 	if by != nil && r.Forced {
-		forced = fmt.Errorf("%w: %w", ErrForced, by)
+		forced = &forcedError{by}
 	}
 	errs := append([]error{forced}, failures...)
 	if len(failures) == 0 {
@@ -142,6 +140,14 @@ func (a *App) result(s *stop, servers []*serverState, r *shutdown.Report, report
 	}
 	return join(append(errs, r.Err(), reportErr)...)
 }
+
+// A forcedError is ErrForced, with the signal. It does not unwrap to that: whoever
+// ignores context.Canceled must not ignore this.
+type forcedError struct{ by error }
+
+func (e *forcedError) Error() string        { return ErrForced.Error() + ": " + e.by.Error() }
+func (e *forcedError) Is(target error) bool { return target == ErrForced }
+func (e *forcedError) As(target any) bool   { return asSignal(e.by, target) }
 
 // join is errors.Join that leaves a single error as it is.
 func join(errs ...error) error {

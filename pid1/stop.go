@@ -59,8 +59,8 @@ func newStop(ctx context.Context, a *App) *stop {
 	return s
 }
 
-// serve makes the App ready, unless the stop has begun.
-func (s *stop) serve(d delay) bool {
+// becomeReady makes the App ready, unless the stop has begun.
+func (s *stop) becomeReady(d delay) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cause != nil {

@@ -20,7 +20,8 @@ func Func(run func(ctx context.Context) error) Server { return newWorker(run, fa
 //
 // A Job that a stop interrupts, before it has begun or while it runs, is not
 // done, whatever it returns then: [ExitCode] is 128+n if signal n began the stop,
-// else 1. So Kubernetes does not take an evicted Job for complete.
+// else 1. So Kubernetes does not take an evicted Job for complete. Func and Job
+// panic when run is nil.
 func Job(run func(ctx context.Context) error) Server { return newWorker(run, true) }
 
 // A worker is the Server that Func and Job make.
@@ -34,6 +35,9 @@ type worker struct {
 }
 
 func newWorker(run func(context.Context) error, job bool) *worker {
+	if run == nil {
+		panic("pid1: Func or Job: nil function")
+	}
 	w := &worker{run: run, job: job, done: make(chan struct{})}
 	w.setContext(context.Background())
 	return w
@@ -94,7 +98,9 @@ func (e *interruptedError) Error() string {
 	return "job " + e.job + " was interrupted: " + e.cause.Error()
 }
 
-func (e *interruptedError) Unwrap() error { return e.cause }
+// As finds the signal. There is no Unwrap: the cause may be context.Canceled, and
+// whoever ignores that must not ignore this.
+func (e *interruptedError) As(target any) bool { return asSignal(e.cause, target) }
 
 // interrupted is an error for each job that is not done.
 func (s *stop) interrupted(servers []*serverState) (errs []error) {
