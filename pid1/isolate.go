@@ -14,12 +14,29 @@ import (
 	"github.com/entrypoint-go/entrypoint/reaper"
 )
 
-// isolate is Run for PID 1 with Isolate. The servers run in a child process that
-// gets every signal and stops itself.
+// RunIsolated is Run with a minimal init as PID 1: it starts this program once
+// more, with the same arguments and environment, and the servers run in that child.
+// PID 1 passes signals on as a [Child] gets them, collects orphans, and returns
+// the child's status. It is for programs whose C libraries fork and wait by
+// themselves: to those, and to syscall.Wait4(-1, …), the orphans of a container are
+// unknown children.
+//
+// What main does before RunIsolated is done in both processes, so call it early.
+// Before steps and hooks run in the child only, OnReap in PID 1 only. Where the
+// process is not PID 1, RunIsolated is Run.
+func (a *App) RunIsolated(ctx context.Context, srv ...Server) error {
+	if !IsInit() {
+		return a.Run(ctx, srv...)
+	}
+	return a.once(func() error { return a.isolate(ctx) })
+}
+
+// isolate runs the servers in a child process that gets every signal and stops
+// itself.
 func (a *App) isolate(ctx context.Context) error {
 	path, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("pid1: App.Isolate: the path of this program: %w", err)
+		return fmt.Errorf("pid1: App.RunIsolated: the path of this program: %w", err)
 	}
 	child := &Child{Cmd: &exec.Cmd{
 		Path: path, Args: os.Args,

@@ -25,10 +25,10 @@ func init() {
 	helpers["isolated"] = isolatedMain
 }
 
-// isolatedMain is a program with Isolate. Its argument says what it serves.
+// isolatedMain is a program that calls RunIsolated. Its argument says what it serves.
 func isolatedMain() int {
 	os.Setenv("ENTRYPOINT_NSTEST_HELPER", "isolated") // for the child, which is the test binary again
-	app := pid1.App{Isolate: true, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	app := pid1.App{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	app.Before("say", func(context.Context) error {
 		_, err := fmt.Printf("before: pid1=%v parent=%d\n", pid1.IsInit(), os.Getppid())
 		return err
@@ -37,7 +37,7 @@ func isolatedMain() int {
 		_, err := fmt.Println("hook")
 		return err
 	})
-	return pid1.ExitCode(app.Run(context.Background(), pid1.Func(func(ctx context.Context) error {
+	return pid1.ExitCode(app.RunIsolated(context.Background(), pid1.Func(func(ctx context.Context) error {
 		switch os.Args[1] {
 		case "fork":
 			return forkAndWait()

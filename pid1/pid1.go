@@ -92,18 +92,6 @@ type App struct {
 	// Zero means that the delay is not shortened.
 	Quiet time.Duration
 
-	// Isolate makes PID 1 a minimal init: Run starts this program once more, with
-	// the same arguments and environment, and the servers run in that child.
-	// PID 1 passes signals on as a [Child] gets them, collects orphans, and
-	// returns from Run with the child's status. It is for programs whose C
-	// libraries fork and wait by themselves: to those, and to
-	// syscall.Wait4(-1, …), the orphans of a container are unknown children.
-	//
-	// What main does before Run is done in both processes, so call Run early.
-	// Before steps and hooks run in the child only, OnReap in PID 1 only. Isolate
-	// does nothing where the process is not PID 1.
-	Isolate bool
-
 	// OnReport is called with the report of the stop before Run returns. If it
 	// does not return within Shutdown's Reserve, Run returns without it, with an
 	// error. Nil means one log record, and the timeline on stderr when that is a
@@ -173,6 +161,11 @@ func (a *App) ReadyHandler() http.Handler {
 // come twice. An App runs once. It takes over the *http.Servers: it wraps their Handler,
 // ConnState, ConnContext and BaseContext, which still call yours.
 func (a *App) Run(ctx context.Context, srv ...Server) error {
+	return a.once(func() error { return a.run(ctx, srv) })
+}
+
+// once calls run with what Run and RunIsolated promise about logs and errors.
+func (a *App) once(run func() error) error {
 	if a.ran.Swap(true) {
 		err := errors.New("pid1: App.Run called twice: an App runs once, make a new one")
 		a.log().Error("not started", "error", err)
@@ -181,7 +174,7 @@ func (a *App) Run(ctx context.Context, srv ...Server) error {
 	}
 	a.shareLogger()
 	defer catchPipe()()
-	err := a.run(ctx, srv)
+	err := run()
 	if err != nil {
 		code := boundedExitCode(err)
 		a.log().Error("stopped", "error", err, "exit_code", code)
@@ -234,9 +227,6 @@ func (a *App) shareLogger() {
 }
 
 func (a *App) run(ctx context.Context, srv []Server) error {
-	if a.Isolate && IsInit() {
-		return a.isolate(ctx)
-	}
 	servers, invalid := newServers(srv)
 	s := newStop(ctx, a)
 	for _, p := range servers {

@@ -32,7 +32,7 @@
 // [syscall.ForkExec], and C code that forks and waits, hold no pidfd. Such a
 // child looks like an orphan if the first thread started it, or a thread that has
 // ended. Set SysProcAttr.PidFD and keep that descriptor until the wait; run a
-// program with such C code in a child process (pid1.App has Isolate).
+// program with such C code in a child process (pid1.App has RunIsolated).
 //
 // A /proc of this PID namespace must be mounted, as in every container.
 package reaper
