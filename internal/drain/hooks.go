@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"time"
 )
 
 // addHooks puts our hooks in front of the user's.
@@ -61,8 +60,8 @@ func (h *HTTP) baseContext(serving context.Context, users func(net.Listener) con
 	}
 }
 
-// serveHTTP runs in front of the user's handler. It passes the ResponseWriter on
-// as it is: a wrapper would hide its other methods.
+// serveHTTP runs in front of the user's handler. While nothing is announced it
+// passes the ResponseWriter on as it is.
 func (h *HTTP) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	conn, ok := r.Context().Value(connectionKey{}).(*connection)
 	if !ok { // not from this server: somebody else calls its Handler
@@ -71,27 +70,15 @@ func (h *HTTP) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	req := conn.begin(r)
 	defer conn.end(req)
-	if h.announcing.Load() {
-		h.announceClose(conn, w, r)
+	if !h.announcing.Load() {
+		h.handler.ServeHTTP(w, r)
+		return
 	}
+	body := r.Body
+	w, last := h.announceClose(conn, w, r)
 	h.handler.ServeHTTP(w, r)
-}
-
-// announceClose asks the client to open its next connection elsewhere. HTTP/1
-// clients see Connection: close; to HTTP/2 clients net/http sends GOAWAY.
-//
-// GOAWAY names the last request that will be answered. Whatever is on its way
-// then must be sent again, which a client cannot do with a POST whose body is
-// gone. But a client that gets no responses soon sends no more requests: so we
-// hold them back for a moment, and then send GOAWAY with the first.
-func (h *HTTP) announceClose(conn *connection, w http.ResponseWriter, r *http.Request) {
-	if h.onRequest != nil {
-		h.onRequest(r)
+	if last != nil {
+		last.announce()
 	}
-	if r.ProtoMajor == 2 {
-		time.Sleep(conn.holdBack())
-	}
-	if r.Header.Get("Upgrade") == "" { // else the Connection header is the handler's
-		w.Header().Set("Connection", "close")
-	}
+	r.Body = body // see docs/design.md, "The last response"
 }
