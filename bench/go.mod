@@ -9,12 +9,13 @@ require (
 	github.com/ory/graceful v0.1.3
 	github.com/ramr/go-reaper v0.2.3
 	github.com/tylerb/graceful v1.2.15
+	golang.org/x/net v0.53.0
 	golang.org/x/sys v0.45.0
 )
 
 require (
 	github.com/pkg/errors v0.9.1 // indirect
-	golang.org/x/net v0.53.0 // indirect
+	golang.org/x/text v0.36.0 // indirect
 )
 
 replace github.com/entrypoint-go/entrypoint => ../

@@ -71,6 +71,7 @@ type httpServer struct {
 
 	parent    context.Context
 	onRequest func(*http.Request)
+	warn      func(message string)       // logs it
 	drain     atomic.Pointer[drain.HTTP] // nil before bind
 }
 
@@ -94,8 +95,10 @@ func (h *httpServer) addr() string {
 	return cmp.Or(h.srv.Addr, ":http")
 }
 
-func (h *httpServer) setContext(ctx context.Context)        { h.parent = ctx }
-func (h *httpServer) observe(onRequest func(*http.Request)) { h.onRequest = onRequest }
+func (h *httpServer) setContext(ctx context.Context) { h.parent = ctx }
+func (h *httpServer) observe(onRequest func(*http.Request), warn func(message string)) {
+	h.onRequest, h.warn = onRequest, warn
+}
 
 // check refuses certificates that would not be used, or cannot be.
 func (h *httpServer) check() error {
@@ -121,6 +124,7 @@ func (h *httpServer) bind(ctx context.Context) error {
 		h.parent = context.Background()
 	}
 	d := drain.NewHTTP(h.parent, h.srv, h.onRequest)
+	d.Warn = h.warn
 	d.Bind(l)
 	h.drain.Store(d)
 	return nil

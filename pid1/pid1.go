@@ -304,7 +304,8 @@ func (a *App) plan(servers []*serverState) (delay, shutdown.Plan, error) {
 // serve binds all servers, then starts them all.
 func (a *App) serve(s *stop, servers []*serverState, delay delay, plan shutdown.Plan) error {
 	for _, p := range servers {
-		p.prepare(context.WithoutCancel(s.start), a.arrivals.count)
+		warn := func(message string) { a.log().Warn(message, "server", p.name) }
+		p.prepare(context.WithoutCancel(s.start), a.arrivals.count, warn)
 	}
 	if stopped, err := checkAll(s, servers); stopped || err != nil {
 		return err

@@ -23,6 +23,8 @@ import (
 // An *http.Server is drained as [App] describes, also inside [Listen] and [TLS].
 // Its request is in flight until the handler returns, even if that has hijacked
 // the connection, as WebSocket handlers do: end it when [App.Stopping] is closed.
+// (HTTP/2 connections of h2c.NewHandler are ended when idle. Server.Protocols does
+// without it, and then requests are counted and named.)
 // A Server of any other type gets its own Shutdown and no more.
 type Server interface {
 	ListenAndServe() error
@@ -72,9 +74,10 @@ type (
 	// startDraining is called when the delay begins, to tell clients to go.
 	drainer interface{ startDraining() }
 
-	// observe takes a function that is called for each request after that.
+	// observe takes a function that is called for each request after that, and
+	// one that logs what the user should know.
 	observer interface {
-		observe(onRequest func(*http.Request))
+		observe(onRequest func(*http.Request), warn func(message string))
 	}
 
 	// kill ends the server at once.
@@ -179,12 +182,12 @@ func (p *serverState) takesRequests() bool {
 }
 
 // prepare gives the server its context.
-func (p *serverState) prepare(ctx context.Context, onRequest func(*http.Request)) {
+func (p *serverState) prepare(ctx context.Context, onRequest func(*http.Request), warn func(message string)) {
 	if c, ok := p.server.(contextSetter); ok {
 		c.setContext(ctx)
 	}
 	if o, ok := p.server.(observer); ok {
-		o.observe(onRequest)
+		o.observe(onRequest, warn)
 	}
 }
 

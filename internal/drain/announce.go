@@ -6,35 +6,22 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"time"
 )
 
-// announceClose makes w's final response ask the client to open its next
-// connection elsewhere. HTTP/1 clients see Connection: close; to HTTP/2 clients
-// net/http sends GOAWAY. The caller calls announce after the
-// handler, if there is a lastWriter.
-//
-// GOAWAY names the last request that will be answered. Whatever is on its way
-// then must be sent again, which a client cannot do with a POST whose body is
-// gone. But a client that gets no responses soon sends no more requests: so we
-// hold them back for a moment, and then send GOAWAY with the first.
-func (h *HTTP) announceClose(conn *connection, w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *lastWriter) {
-	if h.onRequest != nil {
-		h.onRequest(r)
-	}
-	if r.ProtoMajor == 2 {
-		time.Sleep(conn.holdBack())
-	}
+// writerFor returns w, or what a handler gets in its place: one whose final
+// response asks the client to open its next connection elsewhere. HTTP/1 clients
+// see Connection: close; to HTTP/2 clients net/http sends GOAWAY.
+func (h *HTTP) writerFor(conn *connection, w http.ResponseWriter, r *http.Request, announcing bool) (http.ResponseWriter, *lastWriter) {
 	if known, ok := w.(commonWriter); ok {
-		last := &lastWriter{w: known}
+		last := &lastWriter{w: known, announced: !announcing}
 		switch known := known.(type) {
 		case http1Writer:
-			return &http1Last{last, known}, last
+			return &http1Last{last, known, h, conn, r}, last
 		case http2Writer:
 			return &http2Last{last, known}, last
 		}
 	}
-	if r.Header.Get("Upgrade") == "" { // else the Connection header is the handler's
+	if announcing && r.Header.Get("Upgrade") == "" { // else the Connection header is the handler's
 		w.Header().Set("Connection", "close")
 	}
 	return w, nil
@@ -72,6 +59,9 @@ type (
 	http1Last struct {
 		*lastWriter
 		http1 http1Writer
+		h     *HTTP
+		conn  *connection
+		r     *http.Request
 	}
 	http2Last struct {
 		*lastWriter
@@ -122,7 +112,14 @@ func (w *lastWriter) FlushError() error {
 	return w.w.FlushError()
 }
 
-func (w *http1Last) Hijack() (net.Conn, *bufio.ReadWriter, error) { return w.http1.Hijack() }
+func (w *http1Last) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := w.http1.Hijack()
+	if err == nil && mayBecomeH2C(w.r) {
+		w.h.warnOfH2C()
+		conn, rw = w.conn.hijackH2C(conn, rw, w.r, &w.h.announcing)
+	}
+	return conn, rw, err
+}
 
 func (w *http1Last) ReadFrom(r io.Reader) (int64, error) {
 	w.announce()

@@ -40,6 +40,10 @@ type connection struct {
 	running   []*request
 	spare     []*request // for reuse: most connections have one request at a time
 	heldUntil time.Time  // no responses before
+
+	h2c        *h2cConn // while a handler speaks HTTP/2 on it, and then:
+	streams    map[uint32]bool
+	lastStream uint32
 }
 
 // connectionKey is the key of a request's *connection in its context.
@@ -65,10 +69,12 @@ func (s *connections) track(conn net.Conn, state http.ConnState) {
 	}
 	c := v.(*connection)
 	c.mu.Lock()
-	c.state = state
-	c.updateLocked()
-	if c.goneLocked() {
-		s.open.Add(-1)
+	if !c.goneLocked() { // h2c.NewHandler reports states of a hijacked connection
+		c.state = state
+		c.updateLocked()
+		if c.goneLocked() {
+			s.open.Add(-1)
+		}
 	}
 	c.mu.Unlock()
 	s.changed()
@@ -172,6 +178,10 @@ func (c *connection) end(req *request) {
 	c.running = c.running[:last]
 	*req = request{}
 	c.spare = append(c.spare, req)
+	if c.h2c != nil {
+		c.h2c = nil
+		c.in.open.Add(-1)
+	}
 	c.updateLocked()
 	c.mu.Unlock()
 	c.in.changed()
@@ -191,6 +201,9 @@ func (c *connection) holdBack() time.Duration {
 // updateLocked counts c if it is busy, and forgets it when it is over.
 func (c *connection) updateLocked() {
 	busy := c.state == http.StateActive || len(c.running) > 0
+	if c.h2c != nil {
+		busy = len(c.streams) > 0
+	}
 	switch {
 	case busy && !c.busy:
 		c.in.busy.Add(1)
@@ -198,7 +211,7 @@ func (c *connection) updateLocked() {
 		c.in.busy.Add(-1)
 	}
 	c.busy = busy
-	if !busy && c.goneLocked() {
+	if !busy && c.goneLocked() && c.h2c == nil {
 		c.in.all.Delete(c.conn)
 	}
 }

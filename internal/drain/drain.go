@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -52,6 +53,10 @@ type HTTP struct {
 	announcing atomic.Bool // responses carry Connection: close
 	stopping   atomic.Bool // Serve returns because of us
 	shutDown   atomic.Bool // Serve returned because the user called Shutdown or Close
+
+	// Warn, which may be set before Bind, gets what the user should know.
+	Warn func(message string)
+	h2c  sync.Once // warned of
 
 	conns   connections
 	changed chan struct{} // has a value after conns changed, while stopping
@@ -132,6 +137,7 @@ func (h *HTTP) Kill() {
 // close cancels the contexts of all requests and closes their connections.
 func (h *HTTP) close(cause error) {
 	h.cancel(cause)
+	h.conns.closeH2C()
 	h.briefly(func() { _ = h.srv.Close() })
 }
 
@@ -191,6 +197,7 @@ func (h *HTTP) serveOn(ctx context.Context) {
 // read them, and Shutdown also those that were just read. So we wait until there
 // are none before each.
 func (h *HTTP) closeIdle(ctx context.Context) {
+	h.conns.tellH2C()
 	h.wait(ctx, time.After(drainWindow), h.conns.closeIdle)
 	h.srv.SetKeepAlivesEnabled(false)
 	h.wait(ctx, time.After(tick), h.conns.handled)

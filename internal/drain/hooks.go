@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"time"
 )
 
 // addHooks puts our hooks in front of the user's.
@@ -61,7 +62,7 @@ func (h *HTTP) baseContext(serving context.Context, users func(net.Listener) con
 }
 
 // serveHTTP runs in front of the user's handler. While nothing is announced it
-// passes the ResponseWriter on as it is.
+// passes the ResponseWriter on as it is, but for connections that may be h2c's.
 func (h *HTTP) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	conn, ok := r.Context().Value(connectionKey{}).(*connection)
 	if !ok { // not from this server: somebody else calls its Handler
@@ -70,15 +71,34 @@ func (h *HTTP) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	req := conn.begin(r)
 	defer conn.end(req)
-	if !h.announcing.Load() {
+	announcing := h.announcing.Load()
+	if announcing {
+		h.beforeLast(conn, r)
+	} else if !mayBecomeH2C(r) {
 		h.handler.ServeHTTP(w, r)
 		return
 	}
 	body := r.Body
-	w, last := h.announceClose(conn, w, r)
+	w, last := h.writerFor(conn, w, r, announcing)
 	h.handler.ServeHTTP(w, r)
 	if last != nil {
 		last.announce()
 	}
 	r.Body = body // see docs/design.md, "The last response"
+}
+
+// beforeLast is called for a request whose response says that the connection
+// closes.
+//
+// GOAWAY names the last request that will be answered. Whatever is on its way
+// then must be sent again, which a client cannot do with a POST whose body is
+// gone. But a client that gets no responses soon sends no more requests: so we
+// hold them back for a moment, and then send GOAWAY with the first.
+func (h *HTTP) beforeLast(conn *connection, r *http.Request) {
+	if h.onRequest != nil {
+		h.onRequest(r)
+	}
+	if r.ProtoMajor == 2 && !mayBecomeH2C(r) {
+		time.Sleep(conn.holdBack())
+	}
 }

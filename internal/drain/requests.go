@@ -25,6 +25,12 @@ type request struct {
 func (s *connections) list(h http.Handler) []string {
 	var running []request
 	s.each(func(c *connection) {
+		if c.h2c != nil { // its handler runs for as long as the connection lasts
+			if c.busy {
+				running = append(running, request{method: "HTTP/2 requests behind", path: "h2c.NewHandler", began: c.lastUsed})
+			}
+			return
+		}
 		for _, req := range c.running {
 			running = append(running, *req)
 		}

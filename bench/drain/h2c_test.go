@@ -1,0 +1,293 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/h2c"
+
+	"github.com/entrypoint-go/entrypoint/pid1"
+)
+
+// A h2cServer runs an App whose server's handler is h2c.NewHandler, as many gRPC
+// and Connect services have it.
+type h2cServer struct {
+	t      *testing.T
+	app    *pid1.App
+	addr   string
+	log    logBuffer
+	cancel context.CancelFunc
+	done   chan error
+}
+
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *logBuffer) count(s string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Count(b.b.String(), s)
+}
+
+func serveH2C(t *testing.T, app *pid1.App, handler http.HandlerFunc) *h2cServer {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &h2cServer{t: t, app: app, addr: l.Addr().String(), done: make(chan error, 1)}
+	app.Logger = slog.New(slog.NewTextHandler(&s.log, nil))
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	t.Cleanup(cancel)
+	srv := &http.Server{Handler: h2c.NewHandler(handler, new(http2.Server))}
+	go func() { s.done <- app.Run(ctx, pid1.Listen(l, srv)) }()
+	return s
+}
+
+// ends waits for Run, which must neither fail nor last to its deadline.
+func (s *h2cServer) ends() {
+	s.t.Helper()
+	select {
+	case err := <-s.done:
+		if err != nil {
+			s.t.Errorf("Run: %v", err)
+		}
+	case <-time.After(s.app.Shutdown.Grace / 2):
+		s.t.Error("the stop lasts")
+	}
+}
+
+// refused waits until connections are refused.
+func (s *h2cServer) refused() {
+	for {
+		conn, err := net.Dial("tcp", s.addr)
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return
+		}
+		if err == nil {
+			conn.Close()
+		}
+	}
+}
+
+// h2cClient speaks HTTP/2 at once.
+func h2cClient(t *testing.T) *http.Client {
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+func fetch(client *http.Client, url string) (string, error) {
+	res, err := client.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	return string(body), err
+}
+
+func remoteAddr(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto, " ", r.RemoteAddr) }
+
+func h2cApp() *pid1.App {
+	app := new(pid1.App)
+	app.Shutdown.Grace = time.Minute
+	return app
+}
+
+// TestH2CIdle: idle clients do not hold up the stop, whether they heed a GOAWAY or
+// know of none. The user reads once how to do without h2c.NewHandler.
+func TestH2CIdle(t *testing.T) {
+	s := serveH2C(t, h2cApp(), remoteAddr)
+	for range 3 {
+		if got, err := fetch(h2cClient(t), "http://"+s.addr); !strings.HasPrefix(got, "HTTP/2.0") || err != nil {
+			t.Fatalf("%s, %v", got, err)
+		}
+	}
+	deaf, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer deaf.Close()
+	io.WriteString(deaf, http2.ClientPreface)
+	framer := http2.NewFramer(deaf, deaf)
+	framer.WriteSettings()
+	goAway := make(chan *http2.GoAwayFrame, 1)
+	settled := make(chan bool, 10)
+	go func() {
+		defer close(goAway)
+		for {
+			f, err := framer.ReadFrame()
+			if err != nil {
+				return
+			}
+			switch f := f.(type) {
+			case *http2.SettingsFrame:
+				settled <- true
+			case *http2.GoAwayFrame:
+				goAway <- f
+			}
+		}
+	}()
+	<-settled
+	s.cancel()
+	s.ends()
+	if f := <-goAway; f == nil || f.LastStreamID != 1<<31-1 || f.ErrCode != http2.ErrCodeNo {
+		t.Errorf("got %v, want a GOAWAY that refuses nothing", f)
+	}
+	if got := s.log.count("SetUnencryptedHTTP2"); got != 1 {
+		t.Errorf("%d warnings, want 1", got)
+	}
+}
+
+// TestH2CInFlight: a request is served, whole, and its connection then closed.
+func TestH2CInFlight(t *testing.T) {
+	const size = 1 << 20
+	entered, finish := make(chan bool), make(chan bool)
+	s := serveH2C(t, h2cApp(), func(w http.ResponseWriter, r *http.Request) {
+		entered <- true
+		<-finish
+		w.Write(make([]byte, size))
+	})
+	client := h2cClient(t)
+	type answer struct {
+		body string
+		err  error
+	}
+	answers := make(chan answer, 4)
+	for range cap(answers) {
+		go func() {
+			body, err := fetch(client, "http://"+s.addr)
+			answers <- answer{body, err}
+		}()
+		<-entered
+	}
+	s.cancel()
+	s.refused()
+	close(finish)
+	for range cap(answers) {
+		if a := <-answers; len(a.body) != size || a.err != nil {
+			t.Errorf("%d bytes, %v", len(a.body), a.err)
+		}
+	}
+	s.ends()
+}
+
+// TestH2CCutOff: a request that does not end is cut off, and named.
+func TestH2CCutOff(t *testing.T) {
+	entered := make(chan bool)
+	app := new(pid1.App)
+	app.Shutdown.Grace = time.Second
+	s := serveH2C(t, app, func(w http.ResponseWriter, r *http.Request) {
+		entered <- true
+		<-r.Context().Done()
+	})
+	go fetch(h2cClient(t), "http://"+s.addr)
+	<-entered
+	s.cancel()
+	if err := <-s.done; pid1.ExitCode(err) != 124 || !strings.Contains(err.Error(), "HTTP/2 requests behind h2c.NewHandler (") {
+		t.Errorf("err %v", err)
+	}
+}
+
+// TestH2CDelay: the first response in the delay sends the client away, to a new
+// connection, and no POST is lost.
+func TestH2CDelay(t *testing.T) {
+	app := h2cApp()
+	app.Delay = 2 * time.Second
+	s := serveH2C(t, app, remoteAddr)
+	client := h2cClient(t)
+	url := "http://" + s.addr
+	before, err := fetch(client, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var posts, lost atomic.Int64
+	var quit atomic.Bool
+	var posters sync.WaitGroup
+	for range 10 {
+		posters.Go(func() {
+			for !quit.Load() {
+				// Of a type that the client cannot send again.
+				res, err := client.Post(url, "text/plain", io.LimitReader(strings.NewReader("hello"), 5))
+				if posts.Add(1); err != nil {
+					t.Log(err)
+					lost.Add(1)
+					return
+				}
+				io.Copy(io.Discard, res.Body)
+				res.Body.Close()
+			}
+		})
+	}
+	s.cancel()
+	<-app.Stopping()
+	for {
+		got, err := fetch(client, url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != before {
+			break
+		}
+	}
+	quit.Store(true)
+	posters.Wait()
+	if lost.Load() > 0 {
+		t.Errorf("%d of %d POSTs lost", lost.Load(), posts.Load())
+	}
+	s.ends()
+}
+
+// TestH2CUpgrade: the other way into h2c.NewHandler. What it does not take over
+// is told to leave like any request.
+func TestH2CUpgrade(t *testing.T) {
+	curl, err := exec.LookPath("curl")
+	if err != nil {
+		t.Skip("needs curl")
+	}
+	entered, finish := make(chan bool), make(chan bool)
+	s := serveH2C(t, h2cApp(), func(w http.ResponseWriter, r *http.Request) {
+		entered <- true
+		<-finish
+		remoteAddr(w, r)
+	})
+	var out bytes.Buffer
+	cmd := exec.Command(curl, "-sS", "--http2", "http://"+s.addr)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-entered
+	s.cancel()
+	s.refused()
+	close(finish)
+	if err := cmd.Wait(); err != nil || !strings.HasPrefix(out.String(), "HTTP/1.1") {
+		t.Errorf("%v, %s", err, &out) // the request was HTTP/1.1, its response is HTTP/2
+	}
+	s.ends()
+}
