@@ -2,6 +2,7 @@ package pid1_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -110,4 +111,32 @@ func TestHijackedLeftBehind(t *testing.T) {
 	io.WriteString(conn, "still here")
 	conn.Close()
 	w.wantRest("still here")
+}
+
+// TestOneServerTwoListeners, one of them with TLS, and a hook of the user's that
+// shuts the server down as well: it stops once.
+func TestOneServerTwoListeners(t *testing.T) {
+	hijacked, bye := make(chan bool), make(chan struct{})
+	srv := &http.Server{Handler: hijack(t, hijacked, bye)}
+	srv.RegisterOnShutdown(func() { close(bye) }) // panics when called twice
+	cert, _ := certificate()
+	listeners := make([]net.Listener, 2)
+	for i := range listeners {
+		var err error
+		if listeners[i], err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	secure := tls.NewListener(listeners[1], &tls.Config{Certificates: []tls.Certificate{cert}})
+	app := pid1.App{Logger: discard}
+	app.Shutdown.Defer("shut down again", srv.Shutdown)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	done := make(chan error)
+	go func() { done <- app.Run(ctx, pid1.Listen(listeners[0], srv), pid1.Listen(secure, srv)) }()
+	w := upgraded(t, &served{addr: listeners[0].Addr().String()}, hijacked)
+	cancel(errStop)
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	w.wantRest("goodbye")
 }

@@ -25,6 +25,9 @@ import (
 // the connection, as WebSocket handlers do: end it when [App.Stopping] is closed.
 // (HTTP/2 connections of h2c.NewHandler are ended when idle. Server.Protocols does
 // without it, and then requests are counted and named.)
+// With several listeners it stops as a whole. Functions of its RegisterOnShutdown
+// are called once, also if you call its Shutdown or Close.
+//
 // A Server of any other type gets its own Shutdown and no more.
 type Server interface {
 	ListenAndServe() error

@@ -11,7 +11,7 @@ import (
 // writerFor returns w, or what a handler gets in its place: one whose final
 // response asks the client to open its next connection elsewhere. HTTP/1 clients
 // see Connection: close; to HTTP/2 clients net/http sends GOAWAY.
-func (h *HTTP) writerFor(conn *connection, w http.ResponseWriter, r *http.Request, announcing bool) (http.ResponseWriter, *lastWriter) {
+func (h *server) writerFor(conn *connection, w http.ResponseWriter, r *http.Request, announcing bool) (http.ResponseWriter, *lastWriter) {
 	if known, ok := w.(commonWriter); ok {
 		last := &lastWriter{w: known, announced: !announcing}
 		switch known := known.(type) {
@@ -59,7 +59,7 @@ type (
 	http1Last struct {
 		*lastWriter
 		http1 http1Writer
-		h     *HTTP
+		h     *server
 		conn  *connection
 		r     *http.Request
 	}

@@ -9,10 +9,10 @@ package drain
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,17 +42,28 @@ const (
 )
 
 // HTTP is an *http.Server that can be stopped without losing a request. Make
-// one with NewHTTP, before the server serves.
+// one with NewHTTP, before the server serves: one for each listener, if the server
+// has several. They are one server all the same, and stop as one.
 type HTTP struct {
+	*server
+	listener *listener
+}
+
+// A server is what the HTTPs of an *http.Server share.
+type server struct {
 	srv       *http.Server
 	handler   http.Handler // the user's
 	onRequest func(*http.Request)
-	listener  *listener
 	cancel    context.CancelCauseFunc // of the requests' contexts
 
-	announcing atomic.Bool // responses carry Connection: close
-	stopping   atomic.Bool // Serve returns because of us
-	shutDown   atomic.Bool // Serve returned because the user called Shutdown or Close
+	mu        sync.Mutex
+	listeners []*listener
+
+	announcing atomic.Bool   // responses carry Connection: close
+	stopping   atomic.Bool   // Serve returns because of us
+	shutDown   chan struct{} // closed when the functions of RegisterOnShutdown were called
+	draining   atomic.Bool   // one of the HTTPs shuts down for all
+	drained    chan struct{} // closed when it has
 
 	// Warn, which may be set before Bind, gets what the user should know.
 	Warn func(message string)
@@ -66,15 +77,32 @@ type HTTP struct {
 // BaseContext, which go on working. The contexts of requests are cancelled when
 // ctx ends, and descend from ctx unless srv has a BaseContext. onRequest, which
 // may be nil, is called for each request after AnnounceClose.
+//
+// For a server that has these hooks already, ctx and onRequest have no effect.
 func NewHTTP(ctx context.Context, srv *http.Server, onRequest func(*http.Request)) *HTTP {
-	h := &HTTP{srv: srv, onRequest: onRequest, changed: make(chan struct{}, 1)}
+	if ours, ok := srv.Handler.(handler); ok {
+		return &HTTP{server: ours.of}
+	}
+	h := &server{srv: srv, onRequest: onRequest, changed: make(chan struct{}, 1), shutDown: make(chan struct{}), drained: make(chan struct{})}
 	h.conns.changed, h.conns.epoch = h.notify, time.Now()
 	h.addHooks(ctx)
-	return h
+	return &HTTP{server: h}
 }
 
 // Bind gives the server its listener. Shutdown and Kill close it.
-func (h *HTTP) Bind(l net.Listener) { h.listener = newListener(l) }
+func (h *HTTP) Bind(l net.Listener) {
+	h.listener = newListener(l)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.listeners = append(h.listeners, h.listener)
+}
+
+// bound are the listeners of all HTTPs.
+func (h *server) bound() []*listener {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.listeners)
+}
 
 // Serve calls serve, which is the server's Serve or calls its ServeTLS, with the
 // listener given to Bind. It returns http.ErrServerClosed after Shutdown or Kill.
@@ -84,13 +112,12 @@ func (h *HTTP) Serve(serve func(net.Listener) error) error {
 	if h.stopping.Load() {
 		return http.ErrServerClosed // whatever Accept said about the closed listener
 	}
-	h.shutDown.Store(errors.Is(err, http.ErrServerClosed))
 	return err
 }
 
 // AnnounceClose makes every response from now on tell its client that the
 // connection closes. New connections are accepted as before.
-func (h *HTTP) AnnounceClose() { h.announcing.Store(true) }
+func (h *server) AnnounceClose() { h.announcing.Store(true) }
 
 // Shutdown drains a server that serves, in this order:
 //
@@ -103,17 +130,33 @@ func (h *HTTP) AnnounceClose() { h.announcing.Store(true) }
 //  4. Requests in flight end. We count them ourselves: net/http polls, and sees
 //     the end up to half a second late.
 //
+// If two HTTPs of one server are shut down, the first does all this, and the second
+// waits for it.
+//
 // Shortly before ctx's deadline, the contexts of the requests that still run are
 // cancelled, with cause. When ctx or these requests have ended, all connections
 // are closed, and the error names the requests.
-func (h *HTTP) Shutdown(ctx context.Context, cause error) error {
+func (h *server) Shutdown(ctx context.Context, cause error) error {
+	if h.draining.Swap(true) {
+		select {
+		case <-h.drained:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("the drain of the same server by another listener has not ended: %w", CutReason(ctx))
+		}
+	}
+	defer close(h.drained)
 	h.stopping.Store(true)
 	cutoff := Cutoff(ctx)
 	defer cutoff.Stop()
 
 	h.AnnounceClose()
 	accepting, end := context.WithTimeout(ctx, acceptLimit(ctx))
-	h.listener.drain(accepting.Done())
+	var listeners sync.WaitGroup
+	for _, l := range h.bound() {
+		listeners.Go(func() { l.drain(accepting.Done()) })
+	}
+	listeners.Wait()
 	end()
 	h.serveOn(ctx)
 	h.closeIdle(ctx)
@@ -128,14 +171,16 @@ func (h *HTTP) Shutdown(ctx context.Context, cause error) error {
 
 // Kill closes the listener and all connections at once. It may be called
 // without, before, or while Serve runs.
-func (h *HTTP) Kill() {
+func (h *server) Kill() {
 	h.stopping.Store(true)
-	h.listener.Close()
+	for _, l := range h.bound() {
+		l.Close()
+	}
 	h.close(context.Canceled)
 }
 
 // close cancels the contexts of all requests and closes their connections.
-func (h *HTTP) close(cause error) {
+func (h *server) close(cause error) {
 	h.cancel(cause)
 	h.conns.closeH2C()
 	h.briefly(func() { _ = h.srv.Close() })
@@ -143,24 +188,28 @@ func (h *HTTP) close(cause error) {
 
 // briefly calls f, which is Shutdown or Close. Both wait for Serve to return, and if
 // that hangs in Accept, f is left behind.
-func (h *HTTP) briefly(f func()) {
+func (h *server) briefly(f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		f()
 	}()
-	select {
-	case <-done:
-		return
-	case <-h.listener.served:
-		<-done
-	case <-time.After(drainWindow):
+	timeout := time.After(drainWindow)
+	for _, l := range h.bound() {
+		select {
+		case <-done:
+			return
+		case <-l.served:
+		case <-timeout:
+			return
+		}
 	}
+	<-done
 }
 
 // serveOn waits until the accepted connections are closed or have fallen
 // silent, at most for drainWindow or a quarter of the time that is left.
-func (h *HTTP) serveOn(ctx context.Context) {
+func (h *server) serveOn(ctx context.Context) {
 	limit := 10 * drainWindow // by the clock
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = min(limit, time.Until(deadline)/4)
@@ -196,15 +245,13 @@ func (h *HTTP) serveOn(ctx context.Context) {
 // SetKeepAlivesEnabled drops requests that wait in a socket for a goroutine to
 // read them, and Shutdown also those that were just read. So we wait until there
 // are none before each.
-func (h *HTTP) closeIdle(ctx context.Context) {
+func (h *server) closeIdle(ctx context.Context) {
 	h.conns.tellH2C()
 	h.wait(ctx, time.After(drainWindow), h.conns.closeIdle)
 	h.srv.SetKeepAlivesEnabled(false)
 	h.wait(ctx, time.After(tick), h.conns.handled)
 
-	if h.shutDown.Load() {
-		return // a second Shutdown would call RegisterOnShutdown's functions again
-	}
+	h.callOnShutdown()
 	// With a context that has ended, Shutdown does everything but wait.
 	ended, end := context.WithCancel(context.Background())
 	end()
@@ -217,7 +264,7 @@ func (h *HTTP) closeIdle(ctx context.Context) {
 // An HTTP/2 client acknowledges responses. If we closed the connection first,
 // that frame would meet a closed socket: the kernel would drop what it has not
 // sent yet, and the client what it has not read yet.
-func (h *HTTP) settle(ctx context.Context) bool {
+func (h *server) settle(ctx context.Context) bool {
 	for waited := time.Duration(0); ; waited += goAwayWait {
 		switch {
 		case h.wait(ctx, time.After(goAwayWait), h.conns.none):
@@ -231,7 +278,7 @@ func (h *HTTP) settle(ctx context.Context) bool {
 }
 
 // cutOff ends requests that did not end in time, and names them.
-func (h *HTTP) cutOff(ctx context.Context, cause error) error {
+func (h *server) cutOff(ctx context.Context, cause error) error {
 	running := h.conns.list(h.handler)
 	h.cancel(cause)
 
@@ -250,7 +297,7 @@ func (h *HTTP) cutOff(ctx context.Context, cause error) error {
 
 // notify wakes wait. conns change before stopping is read here, and wait reads
 // them after stopping was set: it misses no change.
-func (h *HTTP) notify() {
+func (h *server) notify() {
 	if !h.stopping.Load() {
 		return
 	}
@@ -261,7 +308,7 @@ func (h *HTTP) notify() {
 }
 
 // wait returns true once done does, false when ctx or until ends first.
-func (h *HTTP) wait(ctx context.Context, until <-chan time.Time, done func() bool) bool {
+func (h *server) wait(ctx context.Context, until <-chan time.Time, done func() bool) bool {
 	for !done() {
 		select {
 		case <-h.changed:

@@ -25,7 +25,7 @@ func mayBecomeH2C(r *http.Request) bool {
 	return len(upgrade) > 0 && r.Header["Http2-Settings"] != nil && strings.Contains(upgrade[0], "h2c")
 }
 
-func (h *HTTP) warnOfH2C() {
+func (h *server) warnOfH2C() {
 	if h.Warn != nil {
 		h.h2c.Do(func() { h.Warn(h2cWarning) })
 	}

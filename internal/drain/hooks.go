@@ -4,16 +4,22 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
+// handler is that of a server which has our hooks.
+type handler struct{ of *server }
+
+func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.of.serveHTTP(w, r) }
+
 // addHooks puts our hooks in front of the user's.
-func (h *HTTP) addHooks(parent context.Context) {
+func (h *server) addHooks(parent context.Context) {
 	h.handler = h.srv.Handler
 	if h.handler == nil {
 		h.handler = http.DefaultServeMux
 	}
-	h.srv.Handler = http.HandlerFunc(h.serveHTTP)
+	h.srv.Handler = handler{h}
 	h.srv.ConnState = h.connState(h.srv.ConnState)
 	h.srv.ConnContext = h.connContext(h.srv.ConnContext)
 
@@ -21,11 +27,13 @@ func (h *HTTP) addHooks(parent context.Context) {
 	var serving context.Context
 	serving, h.cancel = context.WithCancelCause(parent)
 	h.srv.BaseContext = h.baseContext(serving, h.srv.BaseContext)
+
+	h.srv.RegisterOnShutdown(sync.OnceFunc(func() { close(h.shutDown) }))
 }
 
 // connState calls the user's hook first: once a connection counts as closed,
 // and Shutdown returns, the user's hook has seen it closed.
-func (h *HTTP) connState(users func(net.Conn, http.ConnState)) func(net.Conn, http.ConnState) {
+func (h *server) connState(users func(net.Conn, http.ConnState)) func(net.Conn, http.ConnState) {
 	return func(c net.Conn, state http.ConnState) {
 		if users != nil {
 			users(c, state)
@@ -36,7 +44,7 @@ func (h *HTTP) connState(users func(net.Conn, http.ConnState)) func(net.Conn, ht
 
 // connContext adds the connection to the context last: the user's hook may
 // return one that does not descend from the one given.
-func (h *HTTP) connContext(users func(context.Context, net.Conn) context.Context) func(context.Context, net.Conn) context.Context {
+func (h *server) connContext(users func(context.Context, net.Conn) context.Context) func(context.Context, net.Conn) context.Context {
 	return func(ctx context.Context, c net.Conn) context.Context {
 		if users != nil {
 			ctx = users(ctx, c)
@@ -47,13 +55,13 @@ func (h *HTTP) connContext(users func(context.Context, net.Conn) context.Context
 
 // baseContext returns serving or, if the user has a BaseContext, a context of
 // that which ends when serving does. The user's hook gets its own listener.
-func (h *HTTP) baseContext(serving context.Context, users func(net.Listener) context.Context) func(net.Listener) context.Context {
+func (h *server) baseContext(serving context.Context, users func(net.Listener) context.Context) func(net.Listener) context.Context {
 	if users == nil {
 		return func(net.Listener) context.Context { return serving }
 	}
 	return func(l net.Listener) context.Context {
-		if l == h.listener {
-			l = h.listener.Listener
+		if ours, ok := l.(*listener); ok {
+			l = ours.Listener
 		}
 		ctx, cancel := context.WithCancelCause(users(l))
 		context.AfterFunc(serving, func() { cancel(context.Cause(serving)) })
@@ -63,7 +71,7 @@ func (h *HTTP) baseContext(serving context.Context, users func(net.Listener) con
 
 // serveHTTP runs in front of the user's handler. While nothing is announced it
 // passes the ResponseWriter on as it is, but for connections that may be h2c's.
-func (h *HTTP) serveHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	conn, ok := r.Context().Value(connectionKey{}).(*connection)
 	if !ok { // not from this server: somebody else calls its Handler
 		h.handler.ServeHTTP(w, r)
@@ -94,7 +102,7 @@ func (h *HTTP) serveHTTP(w http.ResponseWriter, r *http.Request) {
 // then must be sent again, which a client cannot do with a POST whose body is
 // gone. But a client that gets no responses soon sends no more requests: so we
 // hold them back for a moment, and then send GOAWAY with the first.
-func (h *HTTP) beforeLast(conn *connection, r *http.Request) {
+func (h *server) beforeLast(conn *connection, r *http.Request) {
 	if h.onRequest != nil {
 		h.onRequest(r)
 	}

@@ -1,0 +1,180 @@
+package drain_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/entrypoint-go/entrypoint/internal/drain"
+)
+
+// A goodbye server has a handler that hijacks its connection and says goodbye when
+// a function of RegisterOnShutdown tells it to. That panics when it is called twice.
+type goodbye struct {
+	t        *testing.T
+	srv      *http.Server
+	hijacked chan bool
+	bye      chan struct{}
+}
+
+func newGoodbye(t *testing.T) *goodbye {
+	g := &goodbye{t, new(http.Server), make(chan bool), make(chan struct{})}
+	g.srv.RegisterOnShutdown(func() { close(g.bye) })
+	g.srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		g.hijacked <- true
+		select {
+		case <-g.bye:
+			io.WriteString(conn, "goodbye")
+		case <-r.Context().Done():
+			io.WriteString(conn, "cut off")
+		}
+	})
+	return g
+}
+
+// connect returns a connection that was hijacked.
+func (g *goodbye) connect(addr string) net.Conn {
+	g.t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	<-g.hijacked
+	return conn
+}
+
+func (g *goodbye) wantGoodbye(conn net.Conn) {
+	g.t.Helper()
+	defer conn.Close()
+	if got, err := io.ReadAll(conn); string(got) != "goodbye" || err != nil {
+		g.t.Errorf("got %q, %v; want goodbye", got, err)
+	}
+}
+
+// TestTwoListeners: whichever is stopped first, the server is stopped once, and
+// both have to wait for what is in flight on either.
+func TestTwoListeners(t *testing.T) {
+	g := newGoodbye(t)
+	var https []*drain.HTTP
+	var conns []net.Conn
+	var serving sync.WaitGroup
+	for range 2 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := drain.NewHTTP(context.Background(), g.srv, nil)
+		h.Bind(l)
+		https = append(https, h)
+		serving.Go(func() {
+			if err := h.Serve(g.srv.Serve); !errors.Is(err, http.ErrServerClosed) {
+				t.Error(err)
+			}
+		})
+		conns = append(conns, g.connect(l.Addr().String()))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	var stops sync.WaitGroup
+	for _, h := range https {
+		stops.Go(func() {
+			if err := h.Shutdown(ctx, errStop); err != nil {
+				t.Error(err)
+			}
+			select {
+			case <-g.bye:
+			default:
+				t.Error("Shutdown has returned before the functions of RegisterOnShutdown were called")
+			}
+		})
+	}
+	for _, conn := range conns {
+		g.wantGoodbye(conn)
+	}
+	stops.Wait()
+	serving.Wait()
+}
+
+// TestTwoListenersCutOff: one of them says what did not end, and the other waits.
+func TestTwoListenersCutOff(t *testing.T) {
+	entered, release := make(chan bool), make(chan bool)
+	srv := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		entered <- true
+		<-release
+	})}
+	defer close(release)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	var https []*drain.HTTP
+	var addr string
+	for range 2 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := drain.NewHTTP(context.Background(), srv, nil)
+		h.Bind(l)
+		https = append(https, h)
+		addr = l.Addr().String()
+		go h.Serve(srv.Serve)
+	}
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	<-entered
+	errs := make(chan error)
+	for _, h := range https {
+		go func() { errs <- h.Shutdown(ctx, errStop) }()
+	}
+	if err := errors.Join(<-errs, <-errs); err == nil || strings.Count(err.Error(), "GET /") != 1 {
+		t.Errorf("got %v, want the request, once", err)
+	}
+}
+
+// TestUsersShutdown: the user stops the server, too: before the drain, during it or
+// after. The functions of RegisterOnShutdown are called once.
+func TestUsersShutdown(t *testing.T) {
+	for name, stop := range map[string]func(*http.Server) error{
+		"Shutdown": func(srv *http.Server) error { return srv.Shutdown(context.Background()) },
+		"Close":    (*http.Server).Close,
+	} {
+		for when, delay := range map[string]time.Duration{"first": -1, "at once": 0, "1 ms later": time.Millisecond, "10 ms later": 10 * time.Millisecond} {
+			t.Run(name+" "+when, func(t *testing.T) {
+				g := newGoodbye(t)
+				s := serve(t, g.srv)
+				conn := g.connect(s.addr)
+				users := make(chan error, 1)
+				if delay < 0 {
+					users <- stop(g.srv)
+				} else {
+					go func() {
+						time.Sleep(delay)
+						users <- stop(g.srv)
+					}()
+				}
+				drained := make(chan error)
+				go func() { drained <- s.stop() }()
+				g.wantGoodbye(conn)
+				if err := errors.Join(<-drained, <-users); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
