@@ -72,6 +72,7 @@ type httpServer struct {
 	parent    context.Context
 	onRequest func(*http.Request)
 	warn      func(message string)       // logs it
+	bound     net.Addr                   // nil before bind
 	drain     atomic.Pointer[drain.HTTP] // nil before bind
 }
 
@@ -123,12 +124,15 @@ func (h *httpServer) bind(ctx context.Context) error {
 	if h.parent == nil {
 		h.parent = context.Background()
 	}
+	h.bound = l.Addr()
 	d := drain.NewHTTP(h.parent, h.srv, h.onRequest)
 	d.Warn = h.warn
 	d.Bind(l)
 	h.drain.Store(d)
 	return nil
 }
+
+func (h *httpServer) boundTo() net.Addr { return h.bound }
 
 func (h *httpServer) startDraining() { h.drain.Load().AnnounceClose() }
 

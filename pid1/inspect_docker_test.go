@@ -21,7 +21,7 @@ func inContainer(t *testing.T, helper string) (flags []string) {
 	for _, variable := range cmd.Env[len(os.Environ()):] {
 		flags = append(flags, "--env", variable)
 	}
-	return append(flags, "--rm", "--volume", cmd.Path+":/test:ro")
+	return append(flags, "--volume", cmd.Path+":/test:ro")
 }
 
 func TestInspectInDocker(t *testing.T) {
@@ -60,7 +60,7 @@ func TestInspectInDocker(t *testing.T) {
 		}},
 	}
 	for _, tt := range tests {
-		args := slices.Concat([]string{"run"}, inContainer(t, "inspect"), tt.flags, []string{image}, tt.args)
+		args := slices.Concat([]string{"run", "--rm"}, inContainer(t, "inspect"), tt.flags, []string{image}, tt.args)
 		out := dockertest.Docker(t, args...)
 		var got finding
 		if err := json.Unmarshal([]byte(out), &got); err != nil {

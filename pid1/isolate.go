@@ -53,15 +53,17 @@ func (a *App) isolate(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() { ended <- child.ListenAndServe() }()
 	var stopped time.Time // when the first stop signal came
+	var sent delivery
 	for {
 		select {
 		case received := <-signals:
 			if stopped.IsZero() && slices.Contains(a.stopSignals(), received) {
 				stopped = time.Now()
+				sent = newDelivery(nil)
 			}
 			child.signal(received)
 		case err := <-ended:
-			a.terminate(stopped)
+			a.terminate(stopped, sent)
 			if err != nil {
 				return &ServerError{Server: child.name(), Err: err, program: true}
 			}
@@ -71,8 +73,8 @@ func (a *App) isolate(ctx context.Context) error {
 }
 
 // terminate ends the processes that the servers' process left behind, in the
-// rest of the grace period.
-func (a *App) terminate(stopped time.Time) {
+// rest of the grace period, and waits for what clients have not received.
+func (a *App) terminate(stopped time.Time, sent delivery) {
 	plan, err := a.Shutdown.Plan(0, 1)
 	if err != nil {
 		return // the servers' process has reported the error
@@ -84,6 +86,9 @@ func (a *App) terminate(stopped time.Time) {
 	defer cancel()
 	if err := reaper.Terminate(ctx); err != nil {
 		a.log().Warn("some processes did not end", "error", err)
+	}
+	if err := sent.await(ctx, a); err != nil {
+		a.log().Warn("some responses did not arrive", "error", err)
 	}
 }
 

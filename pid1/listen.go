@@ -46,6 +46,7 @@ type listening struct {
 }
 
 func (s *listening) ListenAndServe() error { return s.s.Serve(s.l) }
+func (s *listening) boundTo() net.Addr     { return s.l.Addr() }
 func (s *listening) name() string          { return fmt.Sprintf("%T %s", s.s, s.l.Addr()) }
 
 // kill closes the server, too, if it can be closed.
@@ -90,6 +91,8 @@ type grpcServer struct {
 	once     sync.Once
 	stopping chan struct{} // closed when a stop begins
 }
+
+func (g *grpcServer) boundTo() net.Addr { return g.l.Addr() }
 
 func (g *grpcServer) name() string { return "grpc " + g.l.Addr().String() }
 

@@ -44,6 +44,8 @@ func Run(ctx context.Context, srv ...Server) error { return new(App).Run(ctx, sr
 //     flight and, shortly before the deadline, cancels their contexts.
 //   - The hooks of Shutdown run, last in first out.
 //   - As PID 1: processes that are left get SIGTERM and, at the deadline, SIGKILL.
+//     Then clients receive what is still on its way to them: the network of a
+//     container ends with PID 1.
 //
 // All of it ends inside Shutdown.Grace, and a report says where the time went.
 //
@@ -289,7 +291,7 @@ func (a *App) start(s *stop, servers []*serverState) (running *shutdown.Hook, er
 func (a *App) plan(servers []*serverState) (delay, shutdown.Plan, error) {
 	extra := 1 // the servers' step
 	if IsInit() {
-		extra++ // the processes' step
+		extra += 2 // the steps "processes" and "bytes"
 	}
 	plan, _ := a.Shutdown.Plan(0, 0)
 	delay := a.delayFor(servers, plan.Grace)

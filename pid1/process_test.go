@@ -118,7 +118,12 @@ type process struct {
 // start runs the helper "app" as a real PID 1.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: nstest.Command(t, "app", args...)}
+	return startCommand(t, nstest.Command(t, "app", args...))
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd}
 	p.cmd.Stderr = &p.stderr
 	stdin, err := p.cmd.StdinPipe()
 	if err != nil {

@@ -20,6 +20,10 @@ func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) erro
 	plan, _ := a.Shutdown.Plan(0, 0) // its error was returned by the start
 	a.deadline = time.Now().Add(plan.Grace - plan.Grace/100)
 	a.announce(s, plan)
+	var sent delivery
+	if IsInit() {
+		sent = newDelivery(servers)
+	}
 
 	// Before every hook ends what still uses the things that hooks close.
 	var first []shutdown.Hook
@@ -46,6 +50,9 @@ func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) erro
 	}
 	if IsInit() {
 		a.Shutdown.DeferLast("processes", terminate)
+		if len(sent.addrs) > 0 {
+			a.Shutdown.DeferLast("bytes", func(ctx context.Context) error { return sent.await(ctx, a) })
+		}
 	}
 
 	report := a.Shutdown.Run(withStop(s.forced, s), first...)

@@ -1,0 +1,144 @@
+package pid1
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/entrypoint-go/entrypoint/internal/drain"
+	"github.com/entrypoint-go/entrypoint/internal/linux"
+)
+
+// The network namespace of a container ends with PID 1, and with it what the
+// kernel still has for clients that read slowly. So PID 1 waits for them. Only
+// the kernel knows of sockets that are closed; it does not know whose they were,
+// and the namespace may be shared with other containers or with the host. But it
+// knows their ports. See docs/design.md, "What clients have not received yet".
+
+// A delivery waits until clients have received what was sent to them.
+type delivery struct {
+	addrs []*net.TCPAddr // on which we have listened
+}
+
+// newDelivery notes on which addresses the servers listen, and the processes of
+// this PID namespace. It is for the beginning of a stop: later they have closed
+// their listeners.
+func newDelivery(servers []*serverState) delivery {
+	var d delivery
+	for _, p := range servers {
+		if s, ok := p.server.(interface{ boundTo() net.Addr }); ok {
+			if addr, ok := s.boundTo().(*net.TCPAddr); ok {
+				d.addrs = append(d.addrs, addr)
+			}
+		}
+	}
+	var others []*net.TCPAddr
+	c := goCall("listeners", func() error { others = otherListeners(d.addrs); return nil }, nil)
+	if c.endsWithin(shortWait) { // listing descriptors may take longer
+		d.addrs = append(d.addrs, others...)
+	}
+	return d
+}
+
+// otherListeners returns the addresses of Commands, of Funcs and of servers of the
+// user's types. It looks at descriptors only if somebody in this network namespace
+// listens on another address than those known.
+func otherListeners(known []*net.TCPAddr) (others []*net.TCPAddr) {
+	unknown := map[uint64]*net.TCPAddr{}
+	for _, s := range linux.TCPListeners() {
+		if !listens(known, &s.Local) {
+			unknown[s.Inode] = &s.Local
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	linux.EachSocketInode(func(inode uint64) (more bool) {
+		if addr := unknown[inode]; addr != nil {
+			others = append(others, addr)
+			delete(unknown, inode)
+		}
+		return len(unknown) > 0
+	})
+	return others
+}
+
+// listens reports whether a socket at the address local belongs to one of the
+// listeners.
+func listens(listeners []*net.TCPAddr, local *net.TCPAddr) bool {
+	for _, l := range listeners {
+		if l.Port == local.Port && (l.IP.IsUnspecified() || l.IP.Equal(local.IP)) {
+			return true
+		}
+	}
+	return false
+}
+
+// givesUp is how often a client may leave a packet without an answer: four
+// retransmissions take 3 s at least. A client that is there but does not read
+// answers.
+const givesUp = 4
+
+// left returns the sockets whose clients have not received all, and those whose
+// clients no longer answer. The end of a stream alone is sent twice and no more:
+// most clients that have vanished owe no answer but to that.
+func (d delivery) left() (left, gone []*linux.TCPSocket) {
+	for _, s := range linux.UnsentTCP() {
+		switch {
+		case !listens(d.addrs, &s.Local):
+		case s.Unanswered >= givesUp || s.Unsent == 1 && s.Unanswered > 0:
+			gone = append(gone, s)
+		default:
+			left = append(left, s)
+		}
+	}
+	return left, gone
+}
+
+// Bounds of the pause between two looks. A look at many sockets takes time.
+const (
+	minLookPause  = time.Millisecond
+	maxLookPause  = 50 * time.Millisecond
+	pausesPerLook = 10
+)
+
+// await is the step "bytes".
+func (d delivery) await(ctx context.Context, a *App) error {
+	told := false
+	for pause := minLookPause; ; pause = min(2*pause, maxLookPause) {
+		began := time.Now()
+		left, gone := d.left()
+		if len(left) == 0 {
+			if len(gone) > 0 {
+				a.log().Warn("clients that no longer answer were not waited for", "unreceived", describe(gone))
+			}
+			return nil
+		}
+		if !told && pause == maxLookPause {
+			told = true
+			a.log().Info("waiting for clients to receive what was sent", "unreceived", describe(left))
+		}
+		select {
+		case <-time.After(max(pause, pausesPerLook*time.Since(began))):
+		case <-ctx.Done():
+			return fmt.Errorf("not received by clients: %s: %w", describe(left), drain.CutReason(ctx))
+		}
+	}
+}
+
+// maxDescribed bounds the sockets that a line names.
+const maxDescribed = 10
+
+func describe(sockets []*linux.TCPSocket) string {
+	var list []string
+	for i, s := range sockets {
+		if i == maxDescribed {
+			list = append(list, fmt.Sprintf("and %d more", len(sockets)-i))
+			break
+		}
+		list = append(list, fmt.Sprintf("%s (%d bytes)", &s.Peer, s.Unsent))
+	}
+	return strings.Join(list, ", ")
+}
