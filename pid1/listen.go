@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"sync"
-
-	"github.com/entrypoint-go/entrypoint/internal/drain"
 )
 
 // Listen makes a Server of one that serves a listener of yours: a unix socket,
@@ -61,76 +58,4 @@ func (s *listening) Shutdown(ctx context.Context) error {
 	err := s.s.Shutdown(ctx)
 	_ = s.l.Close() // most have done so themselves
 	return err
-}
-
-// GRPC makes a Server of a *grpc.Server, or of anything with its methods. The
-// stop calls GracefulStop, which has no deadline. Shortly before the stop's
-// deadline it calls Stop, which cancels the remaining calls; Shutdown then
-// returns an error. GRPC panics when l or s is nil.
-//
-// The health service is yours: set NOT_SERVING when [App.Stopping] is closed,
-// which is before the delay.
-func GRPC(l net.Listener, s interface {
-	Serve(net.Listener) error
-	GracefulStop()
-	Stop()
-}) Server {
-	if l == nil || s == nil {
-		panic(fmt.Sprintf("pid1: GRPC(%T, %T): neither may be nil", l, s))
-	}
-	return &grpcServer{l: l, s: s, stopping: make(chan struct{})}
-}
-
-type grpcServer struct {
-	l net.Listener
-	s interface {
-		Serve(net.Listener) error
-		GracefulStop()
-		Stop()
-	}
-	once     sync.Once
-	stopping chan struct{} // closed when a stop begins
-}
-
-func (g *grpcServer) boundTo() net.Addr { return g.l.Addr() }
-
-func (g *grpcServer) name() string { return "grpc " + g.l.Addr().String() }
-
-func (g *grpcServer) ListenAndServe() error {
-	err := g.s.Serve(g.l)
-	select {
-	case <-g.stopping:
-		// A Serve that begins after GracefulStop returns grpc.ErrServerStopped,
-		// which we do not import.
-		return nil
-	default:
-		return err
-	}
-}
-
-func (g *grpcServer) Shutdown(ctx context.Context) error {
-	g.once.Do(func() { close(g.stopping) })
-	graceful := goCall(g.name(), func() error { g.s.GracefulStop(); return nil }, nil)
-	cut := drain.Cutoff(ctx)
-	defer cut.Stop()
-	select {
-	case <-graceful.done:
-		return graceful.err
-	case <-cut.C:
-	case <-ctx.Done():
-	}
-
-	// Stop makes GracefulStop return (grpc/grpc-go#2448). It waits for handlers
-	// if the user has asked for that (grpc.WaitForHandlers).
-	select {
-	case <-goCall(g.name(), func() error { g.s.Stop(); return nil }, nil).done:
-	case <-ctx.Done():
-	}
-	return fmt.Errorf("calls still running were cancelled: %w", drain.CutReason(ctx))
-}
-
-func (g *grpcServer) kill() {
-	g.once.Do(func() { close(g.stopping) })
-	go g.s.Stop()   // which may wait for handlers
-	_ = g.l.Close() // which Stop does only if Serve has seen it
 }

@@ -39,7 +39,7 @@ func newServer(app *pid1.App) *grpc.Server {
 		status.Shutdown() // NOT_SERVING from now on
 	}()
 
-	server := grpc.NewServer(grpc.StreamInterceptor(endWatches(app.Stopping())))
+	server := grpc.NewServer(grpc.StreamInterceptor(endWatches(app)))
 	grpc_health_v1.RegisterHealthServer(server, status)
 	server.RegisterService(&sleepService, nil)
 	return server
@@ -48,21 +48,13 @@ func newServer(app *pid1.App) *grpc.Server {
 // endWatches ends the streams of the health service's Watch. A client keeps one
 // open for as long as it is connected, and GracefulStop would wait for it until
 // the deadline.
-func endWatches(stopping <-chan struct{}) grpc.StreamServerInterceptor {
+func endWatches(app *pid1.App) grpc.StreamServerInterceptor {
 	return func(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		if info.FullMethod != grpc_health_v1.Health_Watch_FullMethodName {
 			return handler(service, stream)
 		}
-		ctx, cancel := context.WithCancel(stream.Context())
+		ctx, cancel := app.UntilStopping(stream.Context(), 100*time.Millisecond) // for NOT_SERVING to be sent
 		defer cancel()
-		go func() {
-			select {
-			case <-stopping:
-				time.Sleep(100 * time.Millisecond) // for NOT_SERVING to be sent
-				cancel()
-			case <-ctx.Done():
-			}
-		}()
 		return handler(service, &watch{stream, ctx})
 	}
 }
