@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"time"
+
+	"github.com/entrypoint-go/entrypoint/internal/drain"
 )
 
 // Listen makes a Server of one that serves a listener of yours: a unix socket,
@@ -13,6 +16,10 @@ import (
 //
 // An *http.Server is drained as by [Run]. Its connections are as l makes them,
 // whatever its TLSConfig says: for TLS, pass what tls.NewListener returns.
+//
+// A server of another type is stopped in this order: the listener refuses new
+// clients, the server has 0.1 s for what its clients have sent, and its Shutdown is
+// called. Its Serve gets a listener that hides the type of l.
 //
 // Connections that wait in the accept queue when the stop begins are served, on
 // Linux and if l is a *net.TCPListener or a *net.UnixListener. With other
@@ -30,19 +37,19 @@ func Listen(l net.Listener, s interface {
 		}
 		return &httpServer{srv: srv, listener: l}
 	}
-	return &listening{l, s}
+	return &listening{drain.NewForeign(l), s}
 }
 
 // A listening is a server of a type unknown to us, with its listener.
 type listening struct {
-	l net.Listener
+	l *drain.Foreign
 	s interface {
 		Serve(net.Listener) error
 		Shutdown(ctx context.Context) error
 	}
 }
 
-func (s *listening) ListenAndServe() error { return s.s.Serve(s.l) }
+func (s *listening) ListenAndServe() error { return s.l.Serve(s.s.Serve) }
 func (s *listening) boundTo() net.Addr     { return s.l.Addr() }
 func (s *listening) name() string          { return fmt.Sprintf("%T %s", s.s, s.l.Addr()) }
 
@@ -54,7 +61,14 @@ func (s *listening) kill() {
 	}
 }
 
+// serveWait is how long a server may take to close its listener. Some close
+// theirs, which is another one, and wait for the end of Serve.
+const serveWait = 100 * time.Millisecond
+
 func (s *listening) Shutdown(ctx context.Context) error {
+	s.l.Drain(ctx)
+	closes := time.AfterFunc(serveWait, func() { _ = s.l.Close() })
+	defer closes.Stop()
 	err := s.s.Shutdown(ctx)
 	_ = s.l.Close() // most have done so themselves
 	return err

@@ -55,18 +55,26 @@ func (l *listener) Close() error {
 	return l.err
 }
 
-// drain closes the listener, has Accept return what was in its queue, and waits
-// until the server has returned from Serve, or until ends: some Accepts go on with
-// a connection that they have (a PROXY header, a handshake), and do not return.
+// drain refuses new connections, and waits until the server has returned from
+// Serve, or until ends: some Accepts go on with a connection that they have (a
+// PROXY header, a handshake), and do not return.
+func (l *listener) drain(until <-chan struct{}) {
+	l.refuse(until)
+	select {
+	case <-l.served:
+	case <-until:
+	}
+}
+
+// refuse closes the listener, and has Accept return what was in its queue.
 //
 // A goroutine that is blocked in Accept keeps the socket open until it is
 // scheduled, and on a busy machine the queue fills meanwhile. So we empty the
 // queue by a second descriptor of the socket, and close that at once.
-func (l *listener) drain(until <-chan struct{}) {
+func (l *listener) refuse(until <-chan struct{}) {
 	second, ok := duplicate(l.Listener)
 	if !ok {
 		l.drainBlindly()
-		l.awaitServed(until)
 		return
 	}
 	l.draining.Store(true)
@@ -81,14 +89,6 @@ func (l *listener) drain(until <-chan struct{}) {
 		}
 	}
 	close(l.queue)
-	l.awaitServed(until)
-}
-
-func (l *listener) awaitServed(until <-chan struct{}) {
-	select {
-	case <-l.served:
-	case <-until:
-	}
 }
 
 // drainBlindly closes a listener that is not a plain socket, such as one of TLS,

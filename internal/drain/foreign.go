@@ -1,0 +1,69 @@
+package drain
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Foreign is the listener of a server that is not an *http.Server. It closes
+// without losing the connections in its accept queue, and without the server
+// noticing: for many servers a failed Accept is the end.
+type Foreign struct {
+	*listener
+	refusing  atomic.Bool
+	closeOnce sync.Once
+	closed    chan struct{}
+}
+
+// NewForeign returns l for a server that is to be drained by Drain.
+func NewForeign(l net.Listener) *Foreign {
+	return &Foreign{listener: newListener(l), closed: make(chan struct{})}
+}
+
+// Accept is the listener's. Once that is closed and its queue is empty, Accept
+// blocks until Close.
+func (f *Foreign) Accept() (net.Conn, error) {
+	conn, err := f.listener.Accept()
+	if err != nil && f.refusing.Load() {
+		<-f.closed
+		return nil, net.ErrClosed
+	}
+	return conn, err
+}
+
+// Close is for the server, and for Kill.
+func (f *Foreign) Close() error {
+	f.closeOnce.Do(func() { close(f.closed) })
+	return f.listener.Close()
+}
+
+// Serve calls serve with the listener.
+func (f *Foreign) Serve(serve func(net.Listener) error) error {
+	defer close(f.served)
+	return serve(f)
+}
+
+// Drain refuses new clients: it closes the listener, and has the server accept
+// what is in the queue. Then it gives the server a moment, as its clients have
+// requests on their way. What the server has accepted is its own to finish, by
+// its Shutdown.
+func (f *Foreign) Drain(ctx context.Context) {
+	limit, end := context.WithTimeout(ctx, acceptLimit(ctx))
+	defer end()
+	f.refusing.Store(true)
+	f.refuse(limit.Done())
+	ticks := time.NewTicker(tick)
+	defer ticks.Stop()
+	for range int(min(drainWindow, acceptLimit(ctx)) / tick) {
+		select {
+		case <-ticks.C: // counted, since time passes also while nothing runs
+		case <-f.served:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
