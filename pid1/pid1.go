@@ -268,6 +268,8 @@ func (a *App) start(s *stop, servers []*serverState) (running *shutdown.Hook, er
 		a.log().Info("starting", "process", environment.process(), "pid1", environment.pid1())
 	}
 
+	a.warnOfEmbedded(servers)
+
 	// Refuse bad input before anything else is done.
 	if err := a.checkSignals(); err != nil {
 		return nil, err

@@ -28,7 +28,8 @@ import (
 // With several listeners it stops as a whole. Functions of its RegisterOnShutdown
 // are called once, also if you call its Shutdown or Close.
 //
-// A Server of any other type gets its own Shutdown and no more.
+// A Server of any other type gets its own Shutdown and no more; one that embeds an
+// *http.Server is such a type, and Run warns of it.
 type Server interface {
 	ListenAndServe() error
 	Shutdown(ctx context.Context) error
