@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -116,6 +115,7 @@ type App struct {
 	records      *asynclog.Handler // made by log
 
 	arrivals arrivals
+	current  atomic.Pointer[stop] // of Run
 }
 
 // Ready reports whether the servers take requests: from when all of them listen
@@ -129,22 +129,6 @@ func (a *App) Ready() bool { return a.ready.Load() }
 func (a *App) Stopping() <-chan struct{} {
 	a.stoppingOnce.Do(func() { a.stopping = make(chan struct{}) })
 	return a.stopping
-}
-
-// ReadyHandler answers a readiness probe: 200 while Ready, else 503. Do not use it
-// for liveness: a process that drains is alive.
-func (a *App) ReadyHandler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.arrivals.sawProbe(r)
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.Header().Set("Cache-Control", "no-store")
-		if !a.Ready() {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprintln(w, "not ready")
-			return
-		}
-		fmt.Fprintln(w, "ready")
-	})
 }
 
 // Run runs the servers until a stop, described at [App], has ended. It returns nil

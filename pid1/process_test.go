@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
@@ -46,7 +47,13 @@ func appMain() int {
 		fmt.Println("hangup")
 		return nil
 	}
+	ready := func() int {
+		w := httptest.NewRecorder()
+		app.ReadyHandler().ServeHTTP(w, httptest.NewRequest("GET", "/readyz", nil))
+		return w.Code
+	}
 	app.Shutdown.Defer("outer", func(context.Context) error {
+		fmt.Println("readiness", ready())
 		fmt.Println("outer hook")
 		return nil
 	})
@@ -83,7 +90,14 @@ func appMain() int {
 		})
 	}
 
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	go func() {
+		<-app.Stopping()
+		fmt.Println("stopping, readiness", ready())
+	}()
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /stop", func(http.ResponseWriter, *http.Request) { stop() })
 	mux.HandleFunc("GET /quick", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "quick") })
 	mux.HandleFunc("GET /wait", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Println("request")
@@ -100,7 +114,7 @@ func appMain() int {
 			return errors.New("no route to mail host")
 		})))
 	}
-	return pid1.ExitCode(app.Run(context.Background(), servers...))
+	return pid1.ExitCode(app.Run(ctx, servers...))
 }
 
 // ignoreContext is a name to look for in a stack.
@@ -350,4 +364,46 @@ func TestProcessHangup(t *testing.T) {
 	p.await("hangup")
 	p.signal(syscall.SIGTERM)
 	p.wantExit(0)
+}
+
+// TestReadyInKubernetes: when the pod is being ended, readiness stays until the
+// delay is over. When the stop has another reason, or elsewhere, it ends at once.
+func TestReadyInKubernetes(t *testing.T) {
+	for _, test := range []struct {
+		name, host, delay string
+		stop              syscall.Signal // 0: a request ends Run's context
+		want              string
+	}{
+		{"SIGTERM", "10.0.0.1", "3s", syscall.SIGTERM, "200"},
+		{"SIGTERM, default delay", "10.0.0.1", "0", syscall.SIGTERM, "200"},
+		{"SIGTERM, no delay", "10.0.0.1", "-1s", syscall.SIGTERM, "503"},
+		{"SIGINT", "10.0.0.1", "3s", syscall.SIGINT, "503"},
+		{"context", "10.0.0.1", "3s", 0, "503"},
+		{"SIGTERM elsewhere", "", "3s", syscall.SIGTERM, "503"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			cmd := nstest.Command(t, "app", "-delay="+test.delay, "-grace=20s")
+			cmd.Env = append(cmd.Env, "KUBERNETES_SERVICE_HOST="+test.host)
+			p := startCommand(t, cmd)
+			addr := p.await("serving ")
+			if test.stop != 0 {
+				p.signal(test.stop)
+			} else {
+				client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+				res, err := client.Get("http://" + addr + "/stop")
+				if err != nil {
+					t.Fatal(err)
+				}
+				res.Body.Close()
+			}
+			if got := p.await("stopping, readiness "); got != test.want {
+				t.Errorf("when the stop has begun: got %s, want %s", got, test.want)
+			}
+			if got := p.await("readiness "); got != "503" {
+				t.Errorf("after the delay: got %s, want 503", got)
+			}
+			p.wantExit(0)
+		})
+	}
 }

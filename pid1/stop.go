@@ -56,6 +56,7 @@ func newStop(ctx context.Context, a *App) *stop {
 
 	// The pipeline outlives ctx, whose end begins it.
 	s.forced, s.force = context.WithCancelCause(context.WithoutCancel(ctx))
+	a.current.Store(s)
 	return s
 }
 
