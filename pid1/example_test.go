@@ -110,3 +110,23 @@ func ExampleApp_report() {
 	// job ok
 	// cache ok
 }
+
+// The server's last requests need the worker, so it stops first.
+func ExampleInOrder() {
+	worker := pid1.Named("worker", pid1.Func(func(ctx context.Context) error {
+		<-ctx.Done()
+		fmt.Println("worker stops")
+		return nil
+	}))
+	srv := pid1.Named("server", pid1.Func(func(ctx context.Context) error {
+		fmt.Println("server stops")
+		return nil
+	}))
+	app := pid1.App{Logger: slog.New(slog.DiscardHandler)}
+	err := app.Run(context.Background(), pid1.InOrder(worker, srv))
+	fmt.Println("exit code", pid1.ExitCode(err))
+	// Output:
+	// server stops
+	// worker stops
+	// exit code 0
+}

@@ -38,9 +38,10 @@ func Run(ctx context.Context, srv ...Server) error { return new(App).Run(ctx, sr
 //
 //   - Ready turns false and Stopping is closed. During the Delay the servers go
 //     on, and answer with Connection: close (HTTP/2: GOAWAY).
-//   - All servers are stopped at once. An *http.Server closes its listener first,
-//     serves accepted connections for up to 100 ms more, waits for the requests in
-//     flight and, shortly before the deadline, cancels their contexts.
+//   - All servers are stopped at once, unless [InOrder] says otherwise. An
+//     *http.Server closes its listener first, serves accepted connections for up
+//     to 100 ms more, waits for the requests in flight and, shortly before the
+//     deadline, cancels their contexts.
 //   - The hooks of Shutdown run, last in first out.
 //   - As PID 1: processes that are left get SIGTERM and, at the deadline, SIGKILL.
 //     Then clients receive what is still on its way to them: the network of a
@@ -213,8 +214,9 @@ func (a *App) shareLogger() {
 }
 
 func (a *App) run(ctx context.Context, srv []Server) error {
-	servers, invalid := newServers(srv)
-	s := newStop(ctx, a)
+	list, invalid := newServers(srv)
+	servers := list.all
+	s := newStop(ctx, a, list)
 	for _, p := range servers {
 		if p.job {
 			s.jobs++
@@ -258,13 +260,13 @@ func (a *App) start(s *stop, servers []*serverState) (running *shutdown.Hook, er
 	if err := a.checkSignals(); err != nil {
 		return nil, err
 	}
-	if _, _, err := a.plan(servers); err != nil {
+	if _, _, err := a.plan(s, servers); err != nil {
 		return nil, err
 	}
 	if running, err := a.check(s); running != nil || err != nil {
 		return running, err
 	}
-	delay, plan, err := a.plan(servers) // with the hooks that the steps have added
+	delay, plan, err := a.plan(s, servers) // with the hooks that the steps have added
 	if err != nil {
 		return nil, err
 	}
@@ -274,8 +276,11 @@ func (a *App) start(s *stop, servers []*serverState) (running *shutdown.Hook, er
 
 // plan divides the grace period. If that is impossible the hooks run by the
 // defaults, without an error of their own.
-func (a *App) plan(servers []*serverState) (delay, shutdown.Plan, error) {
-	extra := 1 // the servers' step
+func (a *App) plan(s *stop, servers []*serverState) (delay, shutdown.Plan, error) {
+	extra := 1
+	for _, p := range s.servers.top {
+		extra = max(extra, len(p.members)) // which stop one after the other
+	}
 	if IsInit() {
 		extra += 2 // the steps "processes" and "bytes"
 	}
@@ -314,10 +319,14 @@ func (a *App) serve(s *stop, servers []*serverState, delay delay, plan shutdown.
 	}
 	for _, p := range servers {
 		p.serve(s)
+		if p.inChain {
+			p.awaitStart(s.begun)
+		}
 	}
-	a.log().Info("serving", "servers", names(servers), "plan", plan.String())
+	serving := s.servers.String()
+	a.log().Info("serving", "servers", serving, "plan", plan.String())
 	if s.reason() == nil {
-		a.systemd("READY=1", "STATUS=serving "+names(servers))
+		a.systemd("READY=1", "STATUS=serving "+serving)
 	}
 	return nil
 }

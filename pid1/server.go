@@ -3,13 +3,11 @@ package pid1
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
-	"reflect"
-	"slices"
-	"strings"
 	"time"
+
+	"github.com/entrypoint-go/entrypoint/shutdown"
 )
 
 // Server is what [Run] runs. An *http.Server is one, and so is what the functions
@@ -97,84 +95,6 @@ type (
 	}
 )
 
-// A serverState is one server as App runs it.
-type serverState struct {
-	server Server
-	name   string
-	call   *call // of ListenAndServe; nil before
-	job    bool
-
-	blamed    bool // its end began the stop, which then reports its error
-	completed bool // a job that returned nil before the stop began
-}
-
-// newServers checks the servers and names them. With an error it returns those
-// that are valid, for release.
-func newServers(servers []Server) (states []*serverState, err error) {
-	if len(servers) == 0 {
-		return nil, errors.New("pid1: Run: no server: pass an *http.Server, a pid1.Func or another Server")
-	}
-	taken := map[string]bool{}
-	for i, s := range servers {
-		state, problem := newServer(s)
-		if problem != "" {
-			if err == nil {
-				err = fmt.Errorf("pid1: Run: server %d of %d is %s", i+1, len(servers), problem)
-			}
-			continue
-		}
-		for name, n := state.name, 2; taken[state.name]; n++ {
-			state.name = fmt.Sprintf("%s %d", name, n)
-		}
-		taken[state.name] = true
-		states = append(states, state)
-	}
-	return states, err
-}
-
-// newServer says what is wrong with s, if it cannot run.
-func newServer(s Server) (state *serverState, problem string) {
-	state = &serverState{}
-	for n, ok := s.(*named); ok; n, ok = s.(*named) {
-		if s = n.Server; state.name == "" {
-			state.name = n.name
-		}
-	}
-	if isNil(s) {
-		return nil, fmt.Sprintf("nil (%T)", s)
-	}
-	switch typed := s.(type) {
-	case *http.Server:
-		s = &httpServer{srv: typed}
-	case *worker:
-		state.job = typed.job
-	case *Child:
-		if typed.Cmd == nil {
-			return nil, "a Child whose Cmd is nil"
-		}
-	}
-	if n, ok := s.(namer); ok && state.name == "" {
-		state.name = n.name()
-	}
-	if state.name == "" {
-		state.name = fmt.Sprintf("%T", s)
-	}
-	state.server = s
-	return state, ""
-}
-
-// isNil reports whether s is nil or holds a nil pointer, map or the like.
-func isNil(s Server) bool {
-	if s == nil {
-		return true
-	}
-	switch v := reflect.ValueOf(s); v.Kind() {
-	case reflect.Pointer, reflect.Map, reflect.Slice, reflect.Func, reflect.Chan, reflect.Interface:
-		return v.IsNil()
-	}
-	return false
-}
-
 // takesRequests reports whether other programs send requests to the server, so
 // that they have to learn of a stop before its listener closes.
 func (p *serverState) takesRequests() bool {
@@ -232,6 +152,20 @@ func (p *serverState) serve(s *stop) {
 	}, func(err error) { p.ended(s, err) })
 }
 
+// awaitStart waits until the server of a chain has started, as far as that can be
+// known, or the stop begins.
+func (p *serverState) awaitStart(begun <-chan struct{}) {
+	number := <-p.call.number // its goroutine runs
+	p.call.number <- number
+	if c, ok := p.server.(*Child); ok {
+		c.prepare()
+		select {
+		case <-c.settled:
+		case <-begun:
+		}
+	}
+}
+
 func (p *serverState) ended(s *stop, err error) {
 	switch ended := p.error(err); {
 	case isPanic(err):
@@ -252,8 +186,14 @@ func (p *serverState) error(err error) *ServerError {
 	return &ServerError{Server: p.name, Err: err, program: program}
 }
 
+// hook is the server's part in the stop.
+func (p *serverState) hook() shutdown.Hook { return shutdown.Hook{Name: p.name, Func: p.stop} }
+
 // stop shuts the server down and waits until it has returned, or ctx ends.
 func (p *serverState) stop(ctx context.Context) error {
+	if c, ok := p.server.(chain); ok {
+		return c.stopAll(ctx, c.stops(p.members))
+	}
 	if w, ok := p.server.(*worker); ok {
 		w.cancel(stopCause(ctx))
 		err := p.call.wait(ctx) // so that one that hangs is Stuck
@@ -313,10 +253,13 @@ func killAll(servers []*serverState, deadline time.Time) {
 // release gives up what bind took, or Listen was given. Other servers have not been
 // started, and nothing is to be closed.
 func release(servers []*serverState, deadline time.Time) {
-	killAll(slices.DeleteFunc(slices.Clone(servers), func(p *serverState) bool {
-		_, ok := p.server.(killer)
-		return !ok
-	}), deadline)
+	var bound []*serverState
+	for _, p := range servers {
+		if _, ok := p.server.(killer); ok {
+			bound = append(bound, p)
+		}
+	}
+	killAll(bound, deadline)
 }
 
 func (p *serverState) kill() error {
@@ -327,12 +270,4 @@ func (p *serverState) kill() error {
 		return s.Close()
 	}
 	return nil
-}
-
-func names(servers []*serverState) string {
-	list := make([]string, len(servers))
-	for i, p := range servers {
-		list[i] = p.name
-	}
-	return strings.Join(list, ", ")
 }

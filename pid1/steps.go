@@ -35,7 +35,7 @@ func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) erro
 		})
 	}
 	if s.serving {
-		first = append(first, serversHook(servers))
+		first = append(first, serversHooks(s.servers.top)...)
 	} else {
 		release(servers, a.deadline)
 	}
@@ -77,16 +77,20 @@ func (a *App) announce(s *stop, plan shutdown.Plan) {
 	}
 }
 
-// serversHook is the step that stops all servers at once.
-func serversHook(servers []*serverState) shutdown.Hook {
-	hooks := make([]shutdown.Hook, len(servers))
-	for i, p := range servers {
-		hooks[i] = shutdown.Hook{Name: p.name, Func: p.stop}
+// serversHooks are the steps that stop all servers: one in which they stop at
+// once, or one for each server if there is nothing but an InOrder.
+func serversHooks(top []*serverState) []shutdown.Hook {
+	if c, ok := top[0].server.(chain); ok && len(top) == 1 {
+		return c.stops(top[0].members)
 	}
-	if len(hooks) == 1 {
-		return hooks[0]
+	hooks := make([]shutdown.Hook, len(top))
+	for i, p := range top {
+		hooks[i] = p.hook()
 	}
-	return shutdown.Hook{Name: "servers", Func: shutdown.Parallel(hooks...)}
+	if len(hooks) > 1 {
+		hooks = []shutdown.Hook{{Name: "servers", Func: shutdown.Parallel(hooks...)}}
+	}
+	return hooks
 }
 
 // terminate is the last step as PID 1. What ignores SIGTERM gets SIGKILL a moment

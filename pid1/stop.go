@@ -25,8 +25,9 @@ const (
 
 // A stop is the one stop of an App: what began it, and how it was hurried.
 type stop struct {
-	app   *App
-	begun <-chan struct{} // closed when the stop begins; App.Stopping returns it
+	app     *App
+	begun   <-chan struct{} // closed when the stop begins; App.Stopping returns it
+	servers *servers
 
 	// start ends when the stop begins: the context of what precedes it.
 	start       context.Context
@@ -50,8 +51,8 @@ type stop struct {
 	again     bool          // OnHangup is due once more
 }
 
-func newStop(ctx context.Context, a *App) *stop {
-	s := &stop{app: a, begun: a.Stopping()}
+func newStop(ctx context.Context, a *App, servers *servers) *stop {
+	s := &stop{app: a, servers: servers, begun: a.Stopping()}
 	s.start, s.cancelStart = context.WithCancelCause(ctx)
 
 	// The pipeline outlives ctx, whose end begins it.

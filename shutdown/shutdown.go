@@ -87,7 +87,7 @@ func (p *Pipeline) Defer(name string, f func(context.Context) error) {
 // telemetry.
 func (p *Pipeline) DeferLast(name string, f func(context.Context) error) {
 	h := Hook{Name: name, Func: f}
-	p.push(h, func() { p.hooks = slices.Insert(p.hooks, 0, h) })
+	p.push(h, func() { p.hooks = append([]Hook{h}, p.hooks...) })
 }
 
 func (p *Pipeline) push(h Hook, insertLocked func()) {
