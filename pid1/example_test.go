@@ -130,3 +130,22 @@ func ExampleInOrder() {
 	// worker stops
 	// exit code 0
 }
+
+// A server of another library, by the two methods that each of them has.
+func ExampleService() {
+	l, err := net.Listen("tcp", "127.0.0.1:9000")
+	if err != nil {
+		pid1.Exit(err)
+	}
+	serve := func() error {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return err // not an error of Run when the stop has closed l
+			}
+			go conn.Close()
+		}
+	}
+	stop := func(context.Context) error { return l.Close() }
+	pid1.Exit(pid1.Run(context.Background(), pid1.Service(serve, stop)))
+}
