@@ -46,9 +46,9 @@ func bytesMain() int {
 	size := flag.Int("size", sentBytes, "of a response")
 	app := pid1.App{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	flag.DurationVar(&app.Shutdown.Grace, "grace", 0, "App.Shutdown.Grace")
-	flag.BoolVar(&app.Isolate, "isolate", false, "App.Isolate")
+	isolate := flag.Bool("isolate", false, "call RunIsolated")
 	flag.Parse()
-	os.Setenv("ENTRYPOINT_NSTEST_HELPER", "bytes") // for Isolate's child
+	os.Setenv("ENTRYPOINT_NSTEST_HELPER", "bytes") // for RunIsolated's child
 
 	srv := &http.Server{Addr: *addr, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", fmt.Sprint(*size))
@@ -82,7 +82,11 @@ func bytesMain() int {
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		server = pid1.Command(cmd)
 	}
-	return pid1.ExitCode(app.Run(context.Background(), server))
+	run := app.Run
+	if *isolate {
+		run = app.RunIsolated
+	}
+	return pid1.ExitCode(run(context.Background(), server))
 }
 
 func listenSomewhere(addr string) net.Listener {

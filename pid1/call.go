@@ -56,8 +56,17 @@ func (c *call) wait(ctx context.Context) error {
 func (c *call) endsWithin(d time.Duration) bool {
 	select {
 	case <-c.done:
-		return true
 	case <-time.After(d):
+		return c.ended() // both may have happened
+	}
+	return true
+}
+
+func (c *call) ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
 		return false
 	}
 }

@@ -149,3 +149,46 @@ func ExampleService() {
 	stop := func(context.Context) error { return l.Close() }
 	pid1.Exit(pid1.Run(context.Background(), pid1.Service(serve, stop)))
 }
+
+// A process that is in a directory only while it can be reached.
+func ExampleApp_OnReady() {
+	var directory interface {
+		Register(ctx context.Context) error
+		Deregister(ctx context.Context) error
+	}
+	var app pid1.App
+	app.OnReady("directory", shutdown.Within(5*time.Second, func(ctx context.Context) error {
+		err := directory.Register(ctx)
+		if err == nil {
+			app.OnStop("directory", directory.Deregister)
+		}
+		return err
+	}))
+	pid1.Exit(app.Run(context.Background(), &http.Server{Addr: ":8080"}))
+}
+
+// The steps of OnStop come before the servers stop, the hooks after that.
+func ExampleApp_OnStop() {
+	app := pid1.App{Logger: slog.New(slog.DiscardHandler)}
+	app.OnStop("lease", func(context.Context) error { fmt.Println("lease released"); return nil })
+	app.Shutdown.Defer("database", func(context.Context) error { fmt.Println("database closed"); return nil })
+	err := app.Run(context.Background(), pid1.Func(func(context.Context) error { return nil }))
+	fmt.Println("exit code", pid1.ExitCode(err))
+	// Output:
+	// lease released
+	// database closed
+	// exit code 0
+}
+
+// A probe that also asks the database, and says in its body when that fails.
+func ExampleApp_ReadyHandler() {
+	var db interface {
+		PingContext(ctx context.Context) error
+	} // = sql.Open(…)
+
+	var app pid1.App
+	mux := http.NewServeMux()
+	mux.Handle("GET /readyz", app.ReadyHandler(
+		pid1.Check{Name: "database", Func: db.PingContext, Timeout: 500 * time.Millisecond}))
+	pid1.Exit(app.Run(context.Background(), &http.Server{Addr: ":8080", Handler: mux}))
+}

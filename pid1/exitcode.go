@@ -78,7 +78,7 @@ func isLogged(err error) bool {
 //	the code of a [Command] that ended by itself or was stopped, or 128+n if signal n ended it
 //	126, 127 a program could not be run, or was not found ([Exec], [Command])
 //	1        a server, a Func or a Job ended with an error
-//	124      a Before step, a hook or the drain ran out of time (context.DeadlineExceeded)
+//	124      a step, a hook or the drain ran out of time (context.DeadlineExceeded)
 //	1        any other error
 //
 // The first line that fits counts. The status of a program counts only if Run ran

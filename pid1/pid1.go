@@ -29,15 +29,17 @@ import (
 func Run(ctx context.Context, srv ...Server) error { return new(App).Run(ctx, srv...) }
 
 // App is Run with settings. The zero value is ready to use. Set the fields before
-// Run. The methods may be called at any time by any goroutine, except Before.
+// Run. The methods may be called at any time by any goroutine, except Before and
+// OnReady.
 //
 // # Stop
 //
 // A stop signal, the end of Run's ctx, a server that returns, or the end of the
 // last [Job] begins the one stop of an App:
 //
-//   - Ready turns false and Stopping is closed. During the Delay the servers go
-//     on, and answer with Connection: close (HTTP/2: GOAWAY).
+//   - Ready turns false and Stopping is closed. The steps of OnStop run.
+//   - During the Delay the servers go on, and answer with Connection: close
+//     (HTTP/2: GOAWAY).
 //   - All servers are stopped at once, unless [InOrder] says otherwise. An
 //     *http.Server closes its listener first, serves accepted connections for up
 //     to 100 ms more, waits for the requests in flight and, shortly before the
@@ -105,9 +107,11 @@ type App struct {
 	// Reaper use it too unless they have their own.
 	Logger *slog.Logger
 
-	before []preflight
-	ran    atomic.Bool
-	ready  atomic.Bool
+	before  []preflight
+	onReady []preflight
+	onStop  onStop
+	ran     atomic.Bool
+	ready   atomic.Bool
 
 	stoppingOnce sync.Once
 	stopping     chan struct{} // made by Stopping
@@ -119,26 +123,13 @@ type App struct {
 	current  atomic.Pointer[stop] // of Run
 }
 
-// Ready reports whether the servers take requests: from when all of them listen
-// until a stop begins. A Server of a type of your own counts as listening when its
-// ListenAndServe is called; give it an open listener by [Listen] if it needs
-// longer.
-func (a *App) Ready() bool { return a.ready.Load() }
-
-// Stopping returns a channel that is closed when a stop begins. Handlers of
-// long-lived requests, such as WebSockets, should then say goodbye.
-func (a *App) Stopping() <-chan struct{} {
-	a.stoppingOnce.Do(func() { a.stopping = make(chan struct{}) })
-	return a.stopping
-}
-
 // Run runs the servers until a stop, described at [App], has ended. It returns nil
 // after a clean stop: by signal, by the end of ctx, by a server that returned nil,
 // or by the last Job. If the stop begins before anything listens, nothing is
 // served and the hooks run. Otherwise Run returns, and has logged, what went wrong:
 //
 //   - a [ServerError] when a server could not start or ended with an error,
-//   - the error of a Before step,
+//   - the error of a step of Before or OnReady,
 //   - the [shutdown.HookError] of each step of the stop that failed, and of a
 //     function of yours that panicked,
 //   - ErrForced when a second signal cut the stop short,
@@ -263,7 +254,7 @@ func (a *App) start(s *stop, servers []*serverState) (running *shutdown.Hook, er
 	if _, _, err := a.plan(s, servers); err != nil {
 		return nil, err
 	}
-	if running, err := a.check(s); running != nil || err != nil {
+	if running, err := a.runSteps(s, "before", a.before); running != nil || err != nil {
 		return running, err
 	}
 	delay, plan, err := a.plan(s, servers) // with the hooks that the steps have added
@@ -271,7 +262,7 @@ func (a *App) start(s *stop, servers []*serverState) (running *shutdown.Hook, er
 		return nil, err
 	}
 	a.Shutdown.Reserve = plan.Reserve // which may be less than the default, to fit
-	return nil, a.serve(s, servers, delay, plan)
+	return a.serve(s, servers, delay, plan)
 }
 
 // plan divides the grace period. If that is impossible the hooks run by the
@@ -281,6 +272,7 @@ func (a *App) plan(s *stop, servers []*serverState) (delay, shutdown.Plan, error
 	for _, p := range s.servers.top {
 		extra = max(extra, len(p.members)) // which stop one after the other
 	}
+	extra += a.onStop.count()
 	if IsInit() {
 		extra += 2 // the steps "processes" and "bytes"
 	}
@@ -294,28 +286,28 @@ func (a *App) plan(s *stop, servers []*serverState) (delay, shutdown.Plan, error
 	return delay, plan, nil
 }
 
-// serve binds all servers, then starts them all.
-func (a *App) serve(s *stop, servers []*serverState, delay delay, plan shutdown.Plan) error {
+// serve binds all servers, then starts them all, and runs the steps of OnReady.
+func (a *App) serve(s *stop, servers []*serverState, delay delay, plan shutdown.Plan) (running *shutdown.Hook, err error) {
 	for _, p := range servers {
 		warn := func(message string) { a.log().Warn(message, "server", p.name) }
 		p.prepare(context.WithoutCancel(s.start), a.arrivals.count, warn)
 	}
 	if stopped, err := checkAll(s, servers); stopped || err != nil {
-		return err
+		return nil, err
 	}
 	for _, p := range servers {
 		if s.start.Err() != nil {
-			return nil
+			return nil, nil
 		}
 		if err := p.bind(s.start); err != nil {
 			if s.start.Err() != nil {
-				return nil
+				return nil, nil
 			}
-			return err
+			return nil, err
 		}
 	}
-	if !s.becomeReady(delay) {
-		return nil
+	if !s.startServing(delay, len(a.onReady) == 0) {
+		return nil, nil
 	}
 	for _, p := range servers {
 		p.serve(s)
@@ -325,8 +317,11 @@ func (a *App) serve(s *stop, servers []*serverState, delay delay, plan shutdown.
 	}
 	serving := s.servers.String()
 	a.log().Info("serving", "servers", serving, "plan", plan.String())
-	if s.reason() == nil {
+	if running, err := a.runSteps(s, "OnReady", a.onReady); running != nil || err != nil {
+		return running, err
+	}
+	if s.becomeReady() {
 		a.systemd("READY=1", "STATUS=serving "+serving)
 	}
-	return nil
+	return nil, nil
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/entrypoint-go/entrypoint/shutdown"
 )
 
-// A preflight is one step of Before.
+// A preflight is one step of Before or OnReady.
 type preflight struct {
 	name string
 	f    func(context.Context) error
@@ -24,30 +24,45 @@ type preflight struct {
 //
 // Before panics when it is called after Run, or with a nil f.
 func (a *App) Before(name string, f func(context.Context) error) {
-	if f == nil {
-		panic(fmt.Sprintf("pid1: Before(%q): nil function", name))
-	}
-	if a.ran.Load() {
-		panic(fmt.Sprintf("pid1: Before(%q) called after Run", name))
-	}
-	a.before = append(a.before, preflight{name, f})
+	a.before = append(a.before, a.newStep("Before", name, f))
 }
 
-// check runs the steps of Before until one fails or a stop begins. If that comes
-// while a step runs, running is the step's call.
-func (a *App) check(s *stop) (running *shutdown.Hook, err error) {
-	for _, step := range a.before {
+// OnReady adds a step for when all servers listen and have been started: to
+// register the process in a directory, to warm a cache, to take part in an
+// election. Until the last step is done the App is not Ready, and systemd is not
+// told READY=1; requests that come are served. Otherwise a step is like one of
+// Before: the first error or panic begins a stop, and Run returns it.
+//
+// OnReady panics when it is called after Run, or with a nil f.
+func (a *App) OnReady(name string, f func(context.Context) error) {
+	a.onReady = append(a.onReady, a.newStep("OnReady", name, f))
+}
+
+func (a *App) newStep(kind, name string, f func(context.Context) error) preflight {
+	if f == nil {
+		panic(fmt.Sprintf("pid1: %s(%q): nil function", kind, name))
+	}
+	if a.ran.Load() {
+		panic(fmt.Sprintf("pid1: %s(%q) called after Run", kind, name))
+	}
+	return preflight{name, f}
+}
+
+// runSteps runs the steps of Before or OnReady until one fails or a stop begins. If
+// that comes while a step runs, running is the step's call.
+func (a *App) runSteps(s *stop, kind string, steps []preflight) (running *shutdown.Hook, err error) {
+	for _, step := range steps {
 		if s.start.Err() != nil {
 			return nil, nil
 		}
-		c := goCall("before "+step.name, func() error { return step.f(s.start) }, nil)
+		c := goCall(kind+" "+step.name, func() error { return step.f(s.start) }, nil)
 		select {
 		case <-c.done:
-			if err := a.checked(s, step, c.err); err != nil {
+			if err := a.stepEnded(s, kind, step.name, c.err); err != nil {
 				return nil, err
 			}
 		case <-s.begun:
-			return &shutdown.Hook{Name: "before " + step.name, Func: func(ctx context.Context) error {
+			return &shutdown.Hook{Name: kind + " " + step.name, Func: func(ctx context.Context) error {
 				if err := c.wait(ctx); isPanic(err) {
 					return err
 				}
@@ -58,28 +73,28 @@ func (a *App) check(s *stop) (running *shutdown.Hook, err error) {
 	return nil, nil
 }
 
-// checked is the outcome of a step of Before that has returned err.
-func (a *App) checked(s *stop, step preflight, err error) error {
+// stepEnded is the outcome of a step that has returned err.
+func (a *App) stepEnded(s *stop, kind, name string, err error) error {
 	if err == nil {
 		return nil
 	}
 	if isPanic(err) {
 		a.logPanic(err)
 	} else if s.start.Err() != nil {
-		a.log().Info("step interrupted", "before", step.name, "error", err)
+		a.log().Info("step interrupted", kind, name, "error", err)
 		return nil
 	}
-	return &stepError{step.name, err}
+	return &stepError{kind, name, err}
 }
 
-// A stepError is the error of a step of Before. Its text is made when somebody asks
-// for it: methods of a user's error may block.
+// A stepError is the error of a step of Before or OnReady. Its text is made when
+// somebody asks for it: methods of a user's error may block.
 type stepError struct {
-	name string
-	err  error
+	kind, name string
+	err        error
 }
 
-func (e *stepError) Error() string { return fmt.Sprintf("pid1: before %q: %v", e.name, e.err) }
+func (e *stepError) Error() string { return fmt.Sprintf("pid1: %s %q: %v", e.kind, e.name, e.err) }
 func (e *stepError) Unwrap() error { return e.err }
 
 // checkAll checks the settings of the servers. A file that hangs does not keep a

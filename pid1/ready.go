@@ -1,29 +1,86 @@
 package pid1
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"net/http"
+	"sync"
 	"syscall"
+	"time"
 )
 
-// ReadyHandler answers a readiness probe: 200 while Ready, else 503. In Kubernetes,
-// when SIGTERM began the stop, it goes on with 200 until the delay is over: the pod
-// leaves its Services anyway, and where it is the last one, requests are still sent
-// to it as long as its probe passes. Do not use ReadyHandler for liveness: a
-// process that drains is alive.
-func (a *App) ReadyHandler() http.Handler {
+// Ready reports whether the servers take requests: from when all of them listen,
+// and the steps of OnReady are done, until a stop begins. A Server of a type of
+// your own counts as listening when its ListenAndServe is called; give it an open
+// listener by [Listen] if it needs longer.
+func (a *App) Ready() bool { return a.ready.Load() }
+
+// Stopping returns a channel that is closed when a stop begins. Handlers of
+// long-lived requests, such as WebSockets, should then say goodbye.
+func (a *App) Stopping() <-chan struct{} {
+	a.stoppingOnce.Do(func() { a.stopping = make(chan struct{}) })
+	return a.stopping
+}
+
+// A Check is something that must hold for a process to be ready, such as a database
+// that answers. See [App.ReadyHandler].
+type Check struct {
+	Name string // in the response and in the log
+	Func func(context.Context) error
+
+	// Timeout is when Func's ctx ends, and when a Func that has not returned has
+	// failed. Zero means 900 ms: Kubernetes waits for a probe for a second.
+	Timeout time.Duration
+}
+
+const (
+	checkTimeout = 900 * time.Millisecond
+	checkFresh   = time.Second
+)
+
+// ReadyHandler answers a readiness probe: 200 while Ready and no check fails, else
+// 503. In Kubernetes, when SIGTERM began the stop, it goes on with 200 until the
+// delay is over: the pod leaves its Services anyway, and where it is the last one,
+// requests are still sent to it as long as its probe passes. Do not use ReadyHandler
+// for liveness: a process that drains is alive.
+//
+// The checks run at the same time, when a probe comes and the last result is more
+// than a second old; probes that come meanwhile wait for the same result. A check
+// that hangs has failed, and is not called again until it has returned. The body
+// lists the names of the checks that fail, and how. Errors are not for everybody
+// who can reach the port: they are logged, when a check begins to fail.
+//
+// Check only what this process cannot do without and its other replicas may still
+// have: when a database is down for all of them, a Service without endpoints helps
+// nobody. ReadyHandler panics when a check has no Func.
+func (a *App) ReadyHandler(checks ...Check) http.Handler {
+	c := &checkSet{app: a, checks: make([]check, len(checks))}
+	for i := range checks {
+		if checks[i].Func == nil {
+			panic(fmt.Sprintf("pid1: ReadyHandler: check %q has no Func", checks[i].Name))
+		}
+		c.checks[i].Check = checks[i]
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.arrivals.sawProbe(r)
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
-		if !a.Ready() && !a.stillRouted() {
+		failures := ""
+		if a.answersReady() {
+			failures = c.run()
+		}
+		if failures != "" || !a.answersReady() {
 			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprintln(w, "not ready")
+			_, _ = io.WriteString(w, "not ready\n"+failures)
 			return
 		}
-		fmt.Fprintln(w, "ready")
+		_, _ = io.WriteString(w, "ready\n")
 	})
 }
+
+// answersReady is what a readiness probe is told, apart from the checks.
+func (a *App) answersReady() bool { return a.Ready() || a.stillRouted() }
 
 // stillRouted reports whether Kubernetes has begun to end the pod, and the delay
 // lasts. Then readiness no longer takes the pod out of its Services, since being
@@ -39,4 +96,81 @@ func (a *App) stillRouted() bool {
 	defer s.mu.Unlock()
 	by, ok := s.cause.(*SignalError)
 	return ok && by.Signal == syscall.SIGTERM && s.delayEnd != nil
+}
+
+// A checkSet is the checks of one ReadyHandler.
+type checkSet struct {
+	app *App
+
+	mu       sync.Mutex // guards the rest; held while the checks run
+	checks   []check
+	failures string    // a line for each check that fails
+	until    time.Time // when failures is too old
+}
+
+// A check is a Check and its last call.
+type check struct {
+	Check
+	call    *call // nil before the first
+	until   time.Time
+	failing bool
+}
+
+// run returns a line for each check that fails.
+func (c *checkSet) run() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.checks) == 0 || time.Now().Before(c.until) {
+		return c.failures
+	}
+	for i := range c.checks {
+		c.checks[i].start()
+	}
+	c.failures = ""
+	for i := range c.checks {
+		if failure := c.checks[i].result(c.app); failure != "" {
+			c.failures += c.checks[i].Name + ": " + failure + "\n"
+		}
+	}
+	c.until = time.Now().Add(checkFresh)
+	return c.failures
+}
+
+// start calls the check, unless a call still runs.
+func (c *check) start() {
+	if c.call != nil && !c.call.ended() {
+		return
+	}
+	timeout := c.Timeout
+	if timeout <= 0 {
+		timeout = checkTimeout
+	}
+	c.until = time.Now().Add(timeout)
+	ctx, cancel := context.WithDeadline(context.Background(), c.until)
+	c.call = goCall("check "+c.Name, func() error { return c.Func(ctx) }, func(error) { cancel() })
+}
+
+// result waits for the call and returns what is wrong, in a few words.
+func (c *check) result(a *App) (failure string) {
+	var err error
+	switch {
+	case !c.call.endsWithin(time.Until(c.until)):
+		failure, err = "no answer in time", context.DeadlineExceeded
+	case isPanic(c.call.err):
+		failure, err = "panicked", c.call.err
+	case c.call.err != nil:
+		failure, err = "failed", c.call.err
+	}
+	if failing := err != nil; failing != c.failing {
+		c.failing = failing
+		if isPanic(err) {
+			a.logPanic(err)
+		}
+		if failing {
+			a.log().Warn("not ready: a check fails", "check", c.Name, "error", err)
+		} else {
+			a.log().Info("a check passes again", "check", c.Name)
+		}
+	}
+	return failure
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // stop runs the stop that has begun, and returns what Run returns. running is the
-// Before step that the stop has interrupted, if there is one.
+// step of Before or OnReady that the stop has interrupted, if there is one.
 func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) error {
 	plan, _ := a.Shutdown.Plan(0, 0) // its error was returned by the start
 	a.deadline = time.Now().Add(plan.Grace - plan.Grace/100)
@@ -26,8 +26,16 @@ func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) erro
 	}
 
 	// Before every hook ends what still uses the things that hooks close.
-	var first []shutdown.Hook
-	if ended := s.delayEnds(); ended != nil {
+	var interrupted *shutdown.Hook // of OnReady
+	if s.serving {
+		interrupted, running = running, nil
+	}
+	ended, left := s.delayEnds(), plan.Usable
+	if ended != nil {
+		left -= s.delay.d
+	}
+	first := a.onStop.take(interrupted, left)
+	if ended != nil {
 		first = append(first, shutdown.Hook{
 			Name:    "delay",
 			Func:    func(ctx context.Context) error { a.waitDelay(ctx, s, ended, servers); return nil },

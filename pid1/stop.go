@@ -39,7 +39,7 @@ type stop struct {
 
 	mu        sync.Mutex    // guards the rest
 	delay     delay         // before the servers stop; known before they serve
-	serving   bool          // servers run: a delay has something to wait for
+	serving   bool          // servers run
 	cause     error         // what began the stop; nil before
 	byContext time.Time     // when the end of ctx began the stop; else zero
 	failures  []error       // the cause, unless the stop is clean, and what panicked later
@@ -61,14 +61,26 @@ func newStop(ctx context.Context, a *App, servers *servers) *stop {
 	return s
 }
 
-// becomeReady makes the App ready, unless the stop has begun.
-func (s *stop) becomeReady(d delay) bool {
+// startServing lets the servers start, unless the stop has begun. They are ready at
+// once, or later by becomeReady.
+func (s *stop) startServing(d delay, ready bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cause != nil {
 		return false
 	}
 	s.serving, s.delay = true, d
+	s.app.ready.Store(ready)
+	return true
+}
+
+// becomeReady makes the App ready, unless the stop has begun.
+func (s *stop) becomeReady() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause != nil {
+		return false
+	}
 	s.app.ready.Store(true)
 	return true
 }
@@ -89,7 +101,7 @@ func (s *stop) beginLocked(cause, failure error) bool {
 	if failure != nil {
 		s.failures = append(s.failures, failure)
 	}
-	if s.serving && s.delayDue(cause) {
+	if s.app.Ready() && s.delayDue(cause) { // else nobody was sent here yet
 		s.delayEnd = make(chan struct{})
 	}
 	s.app.ready.Store(false)

@@ -1,0 +1,184 @@
+package pid1_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/entrypoint-go/entrypoint/pid1"
+	"github.com/entrypoint-go/entrypoint/shutdown"
+)
+
+// status returns that of a request without keep-alive, 0 if it is refused.
+func status(url string) int {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Get(url)
+	if err != nil {
+		return 0
+	}
+	res.Body.Close()
+	return res.StatusCode
+}
+
+// The steps of OnReady run when the servers serve, and before the App is ready.
+func TestOnReady(t *testing.T) {
+	var d diary
+	var app pid1.App
+	addr := make(chan net.Addr, 1)
+	mux := http.NewServeMux()
+	mux.Handle("/readyz", app.ReadyHandler())
+	mux.HandleFunc("/", func(http.ResponseWriter, *http.Request) {})
+	app.OnReady("one", func(ctx context.Context) error {
+		url := "http://" + (<-addr).String()
+		if got, ready := status(url), status(url+"/readyz"); got != 200 || ready != 503 || app.Ready() {
+			t.Errorf("status %d, of the probe %d, Ready %v; want 200, 503, false", got, ready, app.Ready())
+		}
+		d.write("one")
+		return nil
+	})
+	app.OnReady("two", func(context.Context) error { d.write("two"); return nil })
+	s := run(t, &app, &http.Server{Addr: "127.0.0.1:0", Handler: mux, BaseContext: tell(addr)})
+	<-stopWhenReady(&app)
+	d.want(t, "one", "two")
+	s.stopCleanly()
+}
+
+// A step that fails ends the App: without a delay, since nobody was sent here yet.
+func TestOnReadyFails(t *testing.T) {
+	boom := errors.New("boom")
+	for name, step := range map[string]func(context.Context) error{
+		"error": func(context.Context) error { return boom },
+		"panic": func(context.Context) error { panic(boom) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var d diary
+			app := pid1.App{Delay: 30 * time.Second, Shutdown: shutdown.Pipeline{Grace: time.Minute}}
+			app.OnReady("register", step)
+			app.OnReady("never", func(context.Context) error { d.write("never"); return nil })
+			app.OnStop("bye", func(context.Context) error { d.write("bye"); return nil })
+			app.Shutdown.Defer("hook", func(context.Context) error { d.write("hook"); return nil })
+			s := run(t, &app, d.member("worker"))
+			err := <-s.done
+			if !errors.Is(err, boom) || !strings.Contains(err.Error(), `OnReady "register"`) {
+				t.Errorf("Run: %v", err)
+			}
+			if code, want := pid1.ExitCode(err), map[string]int{"error": 1, "panic": 2}[name]; code != want {
+				t.Errorf("exit code %d, want %d", code, want)
+			}
+			d.want(t, "bye", "worker stops", "worker stopped", "hook")
+		})
+	}
+}
+
+// A stop interrupts a step, and what undoes it waits for its end.
+func TestOnReadyInterrupted(t *testing.T) {
+	var d diary
+	app := pid1.App{Delay: 30 * time.Second, Shutdown: shutdown.Pipeline{Grace: time.Minute}}
+	begun := make(chan struct{})
+	app.OnReady("register", func(ctx context.Context) error {
+		close(begun)
+		<-ctx.Done()
+		time.Sleep(20 * time.Millisecond)
+		d.write("registered")
+		return ctx.Err()
+	})
+	app.OnStop("deregister", func(context.Context) error { d.write("deregistered"); return nil })
+	s := run(t, &app, d.member("worker"))
+	<-begun
+	s.stopCleanly()
+	d.want(t, "registered", "deregistered", "worker stops", "worker stopped")
+	if got := flat(s.report.Steps); got != "OnReady register deregister worker" {
+		t.Errorf("report %q", got)
+	}
+}
+
+// The steps of OnStop run last in first out, before the delay, while the servers
+// serve; one that is added too late is a hook.
+func TestOnStop(t *testing.T) {
+	var d diary
+	app := pid1.App{Delay: 20 * time.Millisecond}
+	app.OnStop("first", func(context.Context) error {
+		app.OnStop("late", func(context.Context) error { d.write("late"); return nil })
+		d.write("first")
+		return nil
+	})
+	var url string
+	app.OnStop("second", func(context.Context) error {
+		if got := status(url); got != 200 || app.Ready() {
+			t.Errorf("status %d, Ready %v; want 200, false", got, app.Ready())
+		}
+		d.write("second")
+		return nil
+	})
+	app.Shutdown.Defer("hook", func(context.Context) error { d.write("hook"); return nil })
+	s := serve(t, &app, &http.Server{Handler: answer("hello")})
+	url = "http://" + s.addr
+	s.stopCleanly()
+	d.want(t, "second", "first", "late", "hook")
+	if got, want := flat(s.report.Steps), "second first delay http "; !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "late hook") {
+		t.Errorf("report %q, want %q … late hook", got, want)
+	}
+}
+
+// Steps that hang or panic take nothing from those after them, and little from the
+// requests in flight.
+func TestOnStopHangs(t *testing.T) {
+	release, begun := make(chan struct{}), make(chan struct{})
+	defer close(release)
+	app := pid1.App{Shutdown: shutdown.Pipeline{Grace: 4 * time.Second}}
+	ran := false
+	app.OnStop("runs", func(context.Context) error { ran = true; return nil })
+	app.OnStop("panics", func(context.Context) error { panic("boom") })
+	app.OnStop("hangs", func(context.Context) error { <-release; return nil })
+	s := serve(t, &app, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(begun)
+		<-app.Stopping()
+		select {
+		case <-time.After(time.Second):
+		case <-r.Context().Done():
+			w.WriteHeader(500)
+		}
+	})})
+	w := dial(t, s.addr)
+	w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	<-begun
+	err, took := s.stop()
+	if res, _ := w.response(); res.StatusCode != 200 {
+		t.Errorf("the request in flight: %s", res.Status)
+	}
+	if got := flat(s.report.Steps); !ran || !strings.HasPrefix(got, "hangs=stuck panics=panicked runs http") {
+		t.Errorf("ran %v, report %q", ran, got)
+	}
+	if pid1.ExitCode(err) != 2 {
+		t.Errorf("Run: %v after %v, want the exit code of a panic", err, took)
+	}
+}
+
+// OnStop runs also when the start failed: what was taken before Run is given back.
+func TestOnStopAfterFailedStart(t *testing.T) {
+	released := false
+	app := pid1.App{Logger: discard}
+	app.Before("lease", func(context.Context) error {
+		app.OnStop("lease", func(context.Context) error { released = true; return nil })
+		return nil
+	})
+	app.Before("fails", func(context.Context) error { return errors.New("boom") })
+	if err := app.Run(t.Context(), pid1.Func(worker)); err == nil || !released {
+		t.Errorf("Run: %v, released: %v; want an error and true", err, released)
+	}
+}
+
+// The budget of the steps of OnStop is part of the plan.
+func TestOnStopInPlan(t *testing.T) {
+	app := pid1.App{Logger: discard, Shutdown: shutdown.Pipeline{Grace: time.Second, Reserve: 300 * time.Millisecond}}
+	for range 3 {
+		app.OnStop("step", func(context.Context) error { return nil })
+	}
+	if err := app.Run(t.Context(), pid1.Func(worker)); err == nil || !strings.Contains(err.Error(), "4 hooks") {
+		t.Errorf("Run: %v, want that 4 hooks do not fit", err)
+	}
+}
