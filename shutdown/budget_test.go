@@ -2,10 +2,12 @@ package shutdown_test
 
 import (
 	"fmt"
+	"log/slog"
 	"math"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/entrypoint-go/entrypoint/shutdown"
@@ -80,11 +82,17 @@ func TestInvalidConfiguration(t *testing.T) {
 		t.Run(test.want, func(t *testing.T) {
 			t.Setenv("SHUTDOWN_GRACE", test.variable)
 			t.Setenv("KUBERNETES_SERVICE_HOST", "")
+			var log records
 			p := quiet()
+			p.Logger = slog.New(&log)
 			p.Grace, p.Reserve = test.grace, test.reserve
 			p.Defer("hook", nothing)
-			if _, err := p.Plan(0, 0); err == nil || err.Error() != test.want {
+			plan, err := p.Plan(0, 0)
+			if err == nil || err.Error() != test.want {
 				t.Errorf("Plan: %v, want\n%s", err, test.want)
+			}
+			if plan.Grace != 10*time.Second || plan.Reserve != 500*ms {
+				t.Errorf("Plan: %v, want the defaults", plan)
 			}
 
 			r := p.Run(background)
@@ -93,6 +101,9 @@ func TestInvalidConfiguration(t *testing.T) {
 			}
 			if r.Grace != 10*time.Second || len(r.Steps) != 1 || r.Steps[0].State != shutdown.OK {
 				t.Errorf("Run: %v", r)
+			}
+			if want := "ERROR shutdown: invalid configuration, using defaults error=" + test.want; log.text[0] != want {
+				t.Errorf("log is %q, want %q first", log.text, want)
 			}
 			if !strings.Contains(r.String(), ", 1 step ok, invalid configuration\n") {
 				t.Errorf("report is %v", r)
@@ -144,6 +155,37 @@ func TestPlan(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%+v:\n%s", test, got)
 		}
+	}
+}
+
+// Run keeps to the Reserve of a Plan, which keeps half of the time for the first hook.
+func TestPlanIsKept(t *testing.T) {
+	for _, n := range []int{1, 19, 40, 400} {
+		synctest.Test(t, func(t *testing.T) {
+			p := quiet()
+			for range n - 1 {
+				p.Defer("obeys", obey)
+			}
+			p.Defer("first", obey)
+			plan, err := p.Plan(0, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if all := plan.Reserve * time.Duration(n); all > plan.Usable/2 {
+				t.Errorf("%d hooks together have %v of %v", n, all, plan.Usable)
+			}
+			p.Reserve = plan.Reserve
+			r := p.Run(background)
+			for i, s := range r.Steps {
+				least := plan.Reserve
+				if i == 0 {
+					least = plan.Usable/2 - plan.Reserve // one Reserve is kept for what may be added
+				}
+				if s.Budget < least {
+					t.Errorf("%d hooks, number %d: %v, want %v at least", n, i, s, least)
+				}
+			}
+		})
 	}
 }
 

@@ -94,5 +94,5 @@ func (t *task) supervise(ctx context.Context, f func(context.Context) error) (gi
 	defer stop()
 	timer := time.NewTimer(t.lasts())
 	defer timer.Stop()
-	return t.wait(timer, nil, nil)
+	return t.wait(timer, ctx.Done(), nil)
 }

@@ -144,6 +144,10 @@ func TestOutsidePipeline(t *testing.T) {
 		if !errors.As(err, &e) || e.Panic != "broken" {
 			t.Errorf("panic: %#v", err)
 		}
+		err = shutdown.Within(time.Second, func(context.Context) error { runtime.Goexit(); return nil })(background)
+		if err == nil || err.Error() != "ended by runtime.Goexit, without returning" {
+			t.Errorf("goexit: %v", err)
+		}
 		err = shutdown.Parallel(shutdown.Hook{Name: "a", Func: hanging(t), Timeout: time.Second})(background)
 		if !errors.As(err, &e) || e.Name != "a" || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("member: %v", err)
@@ -153,6 +157,34 @@ func TestOutsidePipeline(t *testing.T) {
 			t.Errorf("parallel: %v", err)
 		}
 	})
+}
+
+// A context may end by cancellation, as that of a Before step does when a stop begins.
+// What ignores that is given up on, too.
+func TestOutsidePipelineCancelled(t *testing.T) {
+	for name, f := range map[string]func(function) function{
+		"within":         func(f function) function { return shutdown.Within(time.Hour, f) },
+		"no limit":       func(f function) function { return shutdown.Within(0, f) },
+		"parallel":       func(f function) function { return shutdown.Parallel(shutdown.Hook{Name: "a", Func: f}) },
+		"with a timeout": func(f function) function { return shutdown.Parallel(shutdown.Hook{Func: f, Timeout: time.Hour}) },
+		"nested":         func(f function) function { return shutdown.Within(0, shutdown.Within(time.Hour, f)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(background)
+				time.AfterFunc(time.Second, cancel)
+				begin := time.Now()
+				err := f(hanging(t))(ctx)
+				var e *shutdown.HookError
+				if !errors.As(err, &e) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(string(e.Stack), "hanging") {
+					t.Errorf("error is %#v", err)
+				}
+				if took := time.Since(begin); took > 1100*ms {
+					t.Errorf("took %v, want 100 ms after the end of the context at most", took)
+				}
+			})
+		})
+	}
 }
 
 func deadline(t *testing.T, d time.Duration) context.Context {

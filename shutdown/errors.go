@@ -162,7 +162,11 @@ func (e *budgetError) Is(target error) bool { return target == context.DeadlineE
 type stuckError struct{ took, budget time.Duration }
 
 func (e *stuckError) Error() string {
-	return fmt.Sprintf("ignored the end of its context: still running after %s of %s, left behind", short(e.took), short(e.budget))
+	of := ""
+	if e.budget > 0 {
+		of = " of " + short(e.budget)
+	}
+	return fmt.Sprintf("ignored the end of its context: still running after %s%s, left behind", short(e.took), of)
 }
 
 func (e *stuckError) Is(target error) bool { return target == context.DeadlineExceeded }

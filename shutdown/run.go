@@ -153,15 +153,16 @@ func (r *run) task(h Hook, budget, settle time.Duration) *task {
 		budget = min(budget, h.Timeout)
 	}
 	return &task{
-		step:   true,
-		name:   h.Name,
-		prefix: hookPrefix(h.Name),
-		log:    r.log,
-		stacks: r.stacks,
-		began:  time.Now(),
-		budget: budget,
-		settle: settle,
-		done:   make(chan struct{}),
+		step:     true,
+		name:     h.Name,
+		prefix:   hookPrefix(h.Name),
+		log:      r.log,
+		stacks:   r.stacks,
+		began:    time.Now(),
+		budget:   budget,
+		settle:   settle,
+		patience: forceWait,
+		done:     make(chan struct{}),
 	}
 }
 

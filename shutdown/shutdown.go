@@ -7,11 +7,11 @@
 //	…
 //	report := stop.Run(context.Background())
 //
-// A twentieth of [Pipeline.Grace] is kept for what comes after Run. Of the rest,
-// a hook may use all that is left except one [Pipeline.Reserve] for each hook
-// after it, and one for a hook that is added meanwhile. With 30s of Grace and
-// three hooks, 28.5s are usable and a Reserve is 1.5s: the first hook may take
-// 24s, and the last one still gets its share.
+// A twentieth of [Pipeline.Grace] is kept back, for the log and for what comes
+// after Run. Of the rest, a hook may use all that is left except one
+// [Pipeline.Reserve] for each hook after it, and one for a hook that is added
+// meanwhile. With 30s of Grace and three hooks, 28.5s are usable and a Reserve is
+// 1.5s: the first hook may take 24s, and the last one still gets its share.
 //
 // A hook's context ends with its budget. When a hook returns an error, panics or
 // calls runtime.Goexit, that is recorded and the next hook runs. A hook that
@@ -69,9 +69,9 @@ type Hook struct {
 // nil.
 //
 // Add may be called at any time, also by a hook. A hook added while Run runs is
-// the next one to run. When the last hook has ended or the usable time is up, Add
-// runs h at once, with a budget of Reserve, contained like every hook, logs how it
-// ended, and returns. Such a hook is not in the report.
+// the next one to run. When the last hook has ended or been skipped, or the usable
+// time is up, Add runs h at once, with a budget of Reserve, contained like every
+// hook, logs how it ended, and returns. Such a hook is not in the report.
 func (p *Pipeline) Add(h Hook) {
 	p.push(h, func() { p.hooks = append(p.hooks, h) })
 }

@@ -286,6 +286,31 @@ func TestBudget(t *testing.T) {
 	})
 }
 
+// The example in the package's documentation.
+func TestBudgetOfThree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := quiet()
+		p.Grace = 30 * time.Second
+		p.Defer("third", obey)
+		p.Defer("second", obey)
+		p.Defer("first", obey)
+		r := p.Run(background)
+		if got, want := r.Steps[0].Budget, 24*time.Second; got != want {
+			t.Errorf("the first hook has %v, want %v", got, want)
+		}
+		// Those that use all that they have leave the next one its Reserve, and what
+		// is kept for one that may be added.
+		for _, s := range r.Steps[1:] {
+			if s.Budget < 1500*ms {
+				t.Errorf("%v, want 1.5s at least", s)
+			}
+		}
+		if r.Took > 28500*ms {
+			t.Errorf("took %v, want what is usable at most", r.Took)
+		}
+	})
+}
+
 // A hook that the last one defers has time to settle, whatever that one took.
 func TestDeferWhileStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -351,6 +376,22 @@ func TestContext(t *testing.T) {
 	})
 }
 
+// A hook's context has its deadline from the budget, not from Run's context.
+func TestContextOutlivesRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(background, time.Second)
+		defer cancel()
+		p := quiet()
+		p.Defer("hook", func(hook context.Context) error {
+			if end, ok := hook.Deadline(); !ok || time.Until(end) != 9*time.Second {
+				t.Errorf("deadline is in %v, %v", time.Until(end), ok)
+			}
+			return nil
+		})
+		p.Run(ctx)
+	})
+}
+
 func TestForced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		again := errors.New("second signal")
@@ -376,6 +417,9 @@ func TestForced(t *testing.T) {
 			if !errors.Is(s.Err, again) || s.State != shutdown.Failed && s.State != shutdown.Skipped {
 				t.Errorf("%v: %v", s, s.Err)
 			}
+			if (s.Budget == 0) != (s.State == shutdown.Skipped) {
+				t.Errorf("%v has a budget of %v", s, s.Budget)
+			}
 		}
 	})
 }
@@ -388,15 +432,37 @@ func TestForcedWhileStuck(t *testing.T) {
 		p.Defer("never", nothing)
 		p.Defer("hangs", shutdown.Parallel(shutdown.Hook{Name: "member", Func: hanging(t), Timeout: 5 * time.Second}))
 		r := p.Run(ctx)
-		if r.Took != 1100*time.Millisecond {
-			t.Errorf("took %v, want 100 ms after the force", r.Took)
+		// The member is given up on first.
+		if r.Took != 1090*ms || !r.Forced {
+			t.Errorf("took %v, want less than 100 ms after the force; forced: %v", r.Took, r.Forced)
 		}
 		if s := r.Steps[0]; s.State != shutdown.Stuck || s.Members[0].State != shutdown.Stuck {
 			t.Errorf("steps are %v, members %v", r.Steps, s.Members)
 		}
 		time.Sleep(time.Minute) // the Timeout passes, and changes nothing
-		if s := r.Steps[0]; s.Took != 1100*time.Millisecond || s.Members[0].Took != 1100*time.Millisecond {
+		if s := r.Steps[0]; s.Took != 1090*ms || s.Members[0].Took != 1090*ms {
 			t.Errorf("steps are %v, members %v", r.Steps, s.Members)
+		}
+	})
+}
+
+// What is forced and does not return has 100 ms.
+func TestForcedHasMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(background, time.Second)
+		defer cancel()
+		p := quiet()
+		p.Defer("never", nothing)
+		p.Defer("hangs", hanging(t))
+		if r := p.Run(ctx); r.Took != 1100*ms || r.Steps[0].State != shutdown.Stuck || r.Steps[1].State != shutdown.Skipped {
+			t.Error(r)
+		}
+		p = quiet()
+		p.Defer("takes a moment", func(ctx context.Context) error { <-ctx.Done(); time.Sleep(99 * ms); return nil })
+		ctx, cancel = context.WithTimeout(background, time.Second)
+		defer cancel()
+		if r := p.Run(ctx); r.Took != 1099*ms || r.Steps[0].State != shutdown.OK || !r.Forced {
+			t.Error(r)
 		}
 	})
 }
@@ -505,11 +571,32 @@ func TestRunTwice(t *testing.T) {
 		if took := time.Since(begin); took != time.Second {
 			t.Errorf("the first that returned took %v", took)
 		}
-		if <-reports != first || <-reports != first || p.Run(background) != first {
+		ended, cancel := context.WithCancel(background)
+		cancel()
+		again := p.Run(ended, shutdown.Hook{Name: "ignored", Func: func(context.Context) error { t.Error("run"); return nil }})
+		if <-reports != first || <-reports != first || again != first || first.Forced {
 			t.Error("Run returned different reports")
 		}
 		if len(first.Steps) != 1 {
 			t.Errorf("steps are %v", first.Steps)
+		}
+	})
+}
+
+// A hook that calls Run waits for itself. It does not keep the hooks after it.
+func TestRunInsideHook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := quiet()
+		var inner *shutdown.Report
+		p.Defer("last", nothing)
+		p.Defer("runs", func(context.Context) error { inner = p.Run(background); return nil })
+		r := p.Run(background)
+		if s := r.Steps[0]; s.State != shutdown.Stuck || s.Took != s.Budget+10*ms || r.Steps[1].State != shutdown.OK {
+			t.Error(r)
+		}
+		synctest.Wait()
+		if inner != r {
+			t.Errorf("the Run inside returned %v", inner)
 		}
 	})
 }

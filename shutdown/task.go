@@ -27,10 +27,11 @@ type task struct {
 	log    *slog.Logger
 	stacks *stacks
 
-	began  time.Time
-	budget time.Duration // zero means no limit: only outside a pipeline
-	settle time.Duration
-	done   chan struct{} // closed when the function has ended in time
+	began    time.Time
+	budget   time.Duration // zero means no limit: only outside a pipeline
+	settle   time.Duration
+	patience time.Duration // after the end of the context around it
+	done     chan struct{} // closed when the function has ended in time
 
 	waitsFor goroutine.Wait // whose stack to show, if the function only waits for it
 
@@ -61,23 +62,26 @@ func taskFrom(ctx context.Context) *task {
 // ctx leaves, at most timeout.
 func newInnerTask(ctx context.Context, timeout time.Duration, stacks *stacks) *task {
 	t := &task{
-		outer:  taskFrom(ctx),
-		stacks: stacks,
-		began:  time.Now(),
-		budget: max(0, timeout),
-		settle: maxSettle,
-		done:   make(chan struct{}),
+		outer:    taskFrom(ctx),
+		stacks:   stacks,
+		began:    time.Now(),
+		budget:   max(0, timeout),
+		settle:   maxSettle,
+		patience: forceWait,
+		done:     make(chan struct{}),
 	}
 	end, limited := ctx.Deadline()
 	left := end.Sub(t.began)
 	if limited && (t.budget == 0 || left < t.budget) {
 		t.budget = max(1, left)
 	}
-	if t.outer != nil {
-		t.log = t.outer.log
+	if t.outer == nil {
+		return t
 	}
-	if t.outer != nil && limited {
-		// What is inside is given up on first, so that what is around it can go on.
+	t.log = t.outer.log
+	// What is inside is given up on first, so that what is around it can go on.
+	t.patience = t.outer.patience * 9 / 10
+	if limited {
 		t.settle = min(maxSettle, left-t.budget+t.outer.settle/2)
 	}
 	return t
@@ -146,28 +150,38 @@ func (t *task) goroutines() string {
 }
 
 // wait waits for the end of the task. It gives up when the budget and the time to
-// settle are over, or soon after forced is closed. It returns when it gives up.
-func (t *task) wait(timer *time.Timer, forced <-chan struct{}, force func()) (giveUp time.Time) {
+// settle are over, or soon after the context around the task has ended: then it calls
+// force, which may be nil. It returns when it gives up.
+func (t *task) wait(timer *time.Timer, ended <-chan struct{}, force func()) (giveUp time.Time) {
 	giveUp = t.began.Add(t.budget + t.settle)
 	timer.Reset(t.lasts())
-	for told := false; ; {
+	limited, told, stalled := t.budget > 0, false, false
+	for {
 		select {
 		case <-t.done:
 			return giveUp
-		case <-forced:
-			forced, told = nil, true
-			force()
-			if soon := time.Now().Add(forceWait); soon.Before(giveUp) {
-				giveUp = soon
+		case <-ended:
+			ended, told = nil, true
+			if force != nil {
+				force()
+			}
+			if soon := time.Now().Add(t.patience); !limited || soon.Before(giveUp) {
+				giveUp, limited = soon, true
 			}
 		case <-timer.C:
-			if told {
+			late := time.Since(giveUp)
+			switch {
+			case !told:
+				told = true
+				t.stillRuns()
+			case stalled || late <= t.settle:
 				return giveUp
+			default: // the function has not run meanwhile, either
+				stalled = true
+				giveUp = giveUp.Add(late + t.settle)
 			}
-			told = true
-			t.stillRuns()
 		}
-		if t.budget > 0 {
+		if limited {
 			timer.Reset(time.Until(giveUp))
 		}
 	}

@@ -263,30 +263,6 @@ func TestEachIsTried(t *testing.T) {
 	})
 }
 
-// A hook that adds itself again and again does not keep Run.
-func TestAddWithoutEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := quiet()
-		release := make(chan struct{})
-		var n atomic.Int32
-		var again function
-		again = func(ctx context.Context) error {
-			if n.Add(1) < 200 {
-				p.Defer("again", again)
-			}
-			<-ctx.Done()
-			<-release
-			return nil
-		}
-		p.Defer("again", again)
-		if r := p.Run(background); r.Took >= p.Grace {
-			t.Errorf("took %v, %d times", r.Took, n.Load())
-		}
-		close(release)
-		time.Sleep(time.Hour) // for those that wait for what they have added
-	})
-}
-
 // With very many goroutines Run is as quick, and no hook is skipped.
 func TestManyGoroutines(t *testing.T) {
 	for _, n := range []int{10_000, 200_000} {
@@ -310,20 +286,5 @@ func TestManyGoroutines(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// A force is quick, too.
-func TestForcedWithManyGoroutines(t *testing.T) {
-	crowd(t, 10_000)
-	ctx, cancel := context.WithCancel(background)
-	p := quiet()
-	p.Defer("never", nothing)
-	hang := hanging(t)
-	p.Defer("hangs", func(ctx context.Context) error { cancel(); return hang(ctx) })
-	r := p.Run(ctx)
-	t.Log(r.Took)
-	if r.Took > time.Second { // 0.1 s, and 0.1 s at most for the stacks
-		t.Error(r)
 	}
 }
