@@ -3,6 +3,7 @@
 package pid1_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/entrypoint-go/entrypoint/internal/nstest"
 	"github.com/entrypoint-go/entrypoint/pid1"
+	"github.com/entrypoint-go/entrypoint/reaper"
 )
 
 func init() {
@@ -29,6 +31,9 @@ func init() {
 func isolatedMain() int {
 	os.Setenv("ENTRYPOINT_NSTEST_HELPER", "isolated") // for the child, which is the test binary again
 	app := pid1.App{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	if os.Args[1] == "orphan" {
+		app.Reaper.OnReap = func(reaper.Exit) { os.Stdout.WriteString(fmt.Sprintf("reaped by PID %d\n", os.Getpid())) }
+	}
 	app.Before("say", func(context.Context) error {
 		_, err := fmt.Printf("before: pid1=%v parent=%d\n", pid1.IsInit(), os.Getppid())
 		return err
@@ -45,6 +50,10 @@ func isolatedMain() int {
 			return coded(42)
 		case "leave":
 			return leaveOrphans()
+		case "orphan":
+			if err := exec.Command("sh", "-c", "true &").Run(); err != nil {
+				return err
+			}
 		}
 		fmt.Println("serving")
 		<-ctx.Done()
@@ -166,6 +175,25 @@ func TestIsolateStop(t *testing.T) {
 		if got.String() != want || err != nil {
 			t.Errorf("%v: got %v and\n%swant no error and\n%s", sig, err, got.String(), want)
 		}
+	}
+}
+
+// PID 1 collects orphans and tells of it, the servers' process does not.
+func TestIsolateReaps(t *testing.T) {
+	cmd := nstest.Command(t, "isolated", "orphan")
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(stdout)
+	awaitLine(t, lines, "reaped by PID 1\n")
+	cmd.Process.Signal(syscall.SIGTERM)
+	rest, _ := io.ReadAll(lines)
+	if err := cmd.Wait(); err != nil || strings.Contains(string(rest), "reaped") {
+		t.Errorf("%v, then\n%s", err, rest)
 	}
 }
 

@@ -178,7 +178,7 @@ func (t *task) wait(timer *time.Timer, ended <-chan struct{}, force func()) (giv
 				return giveUp
 			default: // the function has not run meanwhile, either
 				stalled = true
-				giveUp = giveUp.Add(late + t.settle)
+				giveUp = giveUp.Add(late + min(late, t.patience))
 			}
 		}
 		if limited {

@@ -1,0 +1,235 @@
+package pid1_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/entrypoint-go/entrypoint/internal/nstest"
+	"github.com/entrypoint-go/entrypoint/pid1"
+	"github.com/entrypoint-go/entrypoint/shutdown"
+)
+
+func init() { helpers["starved"] = starvedMain }
+
+// starvedMain is an App that gets little of the machine. Its arguments are what its
+// first hook does, the grace, and what that needs. It says on stdout what happens.
+func starvedMain() int {
+	grace, err := time.ParseDuration(os.Args[2])
+	if err != nil {
+		panic(err)
+	}
+	app := pid1.App{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Delay: -1}
+	app.Shutdown.Grace = grace
+	app.OnReport = func(r *shutdown.Report) {
+		head, _, _ := strings.Cut(r.String(), "\n")
+		fmt.Println("report", head)
+	}
+	app.Shutdown.Defer("next", func(ctx context.Context) error {
+		end, _ := ctx.Deadline()
+		fmt.Println("next", time.Until(end) > grace/40) // half of its Reserve
+		return nil
+	})
+	app.Shutdown.Defer("first", func(ctx context.Context) error {
+		fmt.Println("first")
+		switch os.Args[1] {
+		case "obey":
+			<-ctx.Done()
+		case "hang":
+			hangInCrowd()
+		case "burn":
+			if err := os.WriteFile(filepath.Join(os.Args[3], "cgroup.procs"), []byte("0"), 0); err != nil {
+				return err
+			}
+			burn()
+		}
+		return nil
+	})
+	if os.Args[1] == "hang" {
+		n, _ := strconv.Atoi(os.Args[3])
+		for range n {
+			go func() { select {} }()
+		}
+	}
+	err = app.Run(context.Background(), pid1.Func(func(ctx context.Context) error {
+		fmt.Println("serving")
+		<-ctx.Done()
+		fmt.Println("draining")
+		if os.Args[1] == "serve" {
+			<-time.After(time.Second)
+		}
+		return nil
+	}))
+	fmt.Println("returned")
+	return pid1.ExitCode(err)
+}
+
+func hangInCrowd() { select {} }
+
+// burn uses all of the CPU that there is.
+func burn() {
+	go func() {
+		for {
+		}
+	}()
+	for {
+	}
+}
+
+// A starved process is a running starvedMain.
+type starved struct {
+	*testing.T
+	cmd    *exec.Cmd
+	lines  *bufio.Reader
+	stderr strings.Builder
+}
+
+func startStarved(t *testing.T, start starter, args ...string) *starved {
+	t.Helper()
+	s := &starved{T: t, cmd: start(t, "starved", args...)}
+	stdout, err := s.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cmd.Stderr = &s.stderr
+	s.lines = bufio.NewReader(stdout)
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *starved) await(text string) { s.Helper(); awaitLine(s, s.lines, text) }
+
+func (s *starved) signal(sig os.Signal) {
+	s.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// end waits for the end, and checks the exit code and what is said before it.
+func (s *starved) end(code int, said, logged string) {
+	s.Helper()
+	rest, _ := io.ReadAll(s.lines)
+	s.cmd.Wait()
+	got := s.cmd.ProcessState.ExitCode()
+	if got != code || !strings.Contains(string(rest), said) || !strings.HasSuffix(string(rest), "\nreturned\n") {
+		s.Errorf("exit code %d, want %d; it said %q, want %q and a return; log:\n%s", got, code, rest, said, &s.stderr)
+	}
+	if !strings.Contains(s.stderr.String(), logged) {
+		s.Errorf("the log does not say %q:\n%s", logged, &s.stderr)
+	}
+	s.Logf("%s", rest)
+}
+
+// TestFrozen: a process that was stopped for longer than its grace runs its hooks
+// when it goes on, each with its Reserve, and says that it is late. A hook or server
+// that obeys when it can is not Stuck.
+func TestFrozen(t *testing.T) {
+	t.Parallel()
+	for what, frozen := range map[string]string{"obey": "first", "serve": "draining"} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			asInitAndNot(t, func(t *testing.T, start starter) {
+				s := startStarved(t, start, what, "5s")
+				s.await("serving")
+				s.signal(syscall.SIGTERM)
+				s.await(frozen)
+				s.signal(syscall.SIGSTOP)
+				s.awaitState("T")
+				time.Sleep(8 * time.Second)
+				s.signal(syscall.SIGCONT)
+				s.end(0, "next true\nreport shutdown: SIGTERM, 5s grace, 8", "")
+			})
+		})
+	}
+}
+
+// awaitState waits until the process is in a state of proc(5).
+func (s *starved) awaitState(state string) {
+	s.Helper()
+	for {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+		if err != nil {
+			s.Fatal(err)
+		}
+		if i := strings.LastIndex(string(stat), ") "); string(stat[i+2:i+3]) == state {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestQuota: a hook that burns all the CPU that a cgroup allows, 5 % of a processor,
+// does not keep the next one from its turn.
+func TestQuota(t *testing.T) {
+	t.Parallel()
+	asInitAndNot(t, func(t *testing.T, start starter) {
+		s := startStarved(t, start, "burn", "3s", quota(t))
+		s.await("serving")
+		s.signal(syscall.SIGTERM)
+		s.await("first")
+		s.end(124, "next ", "burn")
+	})
+}
+
+// quota makes a cgroup that may use 5 % of a processor. Where that is not allowed
+// the test is skipped.
+func quota(t *testing.T) (dir string) {
+	t.Helper()
+	parent, settings := "/sys/fs/cgroup/cpu", map[string]string{"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "5000"}
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+		parent, settings = "/sys/fs/cgroup", map[string]string{"cpu.max": "5000 100000"}
+	}
+	dir, err := os.MkdirTemp(parent, "entrypoint-test-")
+	if err != nil {
+		t.Skipf("no cgroup for a CPU quota: %v", err)
+	}
+	t.Cleanup(func() {
+		for os.Remove(dir) != nil { // until the processes have left it
+			time.Sleep(time.Millisecond)
+		}
+	})
+	for name, value := range settings {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0); err != nil {
+			t.Skipf("no CPU quota: %v", err)
+		}
+	}
+	return dir
+}
+
+// TestCrowd: with 100,000 goroutines a hook that hangs is given up on in time, by the
+// clock and by force, and the next one has its Reserve. The stacks are left out.
+func TestCrowd(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes 300 MB")
+	}
+	for name, start := range map[string]starter{"PID 1": nstest.Command, "child": nstest.Child} {
+		t.Run(name, func(t *testing.T) {
+			s := startStarved(t, start, "hang", "2s", "100000")
+			s.await("serving")
+			s.signal(syscall.SIGTERM)
+			s.end(124, "next true\n", "left out: to list the 1000")
+
+			s = startStarved(t, start, "hang", "1m", "100000")
+			s.await("serving")
+			s.signal(syscall.SIGTERM)
+			s.await("first")
+			time.Sleep(800 * time.Millisecond) // else it is the same stop told again
+			s.signal(syscall.SIGTERM)
+			s.end(143, " taken, forced, 1 of ", "left out: to list the 1000")
+		})
+	}
+}
