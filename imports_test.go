@@ -30,7 +30,7 @@ var mayImport = map[string][]string{
 	"internal/linux":         {"golang.org/x/sys/unix"},
 	"internal/sig":           {},
 	"internal/inspect":       {"internal/linux", "internal/sig"},
-	"internal/drain":         {},
+	"internal/drain":         {"internal/goroutine"},
 	"shutdown":               {"internal/term", "internal/asynclog", "internal/goroutine"},
 	"reaper":                 {"internal/linux", "golang.org/x/sys/unix"},
 	"pid1": {"internal/asynclog", "internal/drain", "internal/goroutine", "internal/inspect", "internal/linux", "internal/sig", "internal/term",

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -45,6 +47,12 @@ type closer struct{}
 func (closer) ListenAndServe() error          { select {} }
 func (closer) Shutdown(context.Context) error { select {} }
 func (closer) Close() error                   { select {} }
+
+// A service is a Server of a type of its own that hangs, and whose Shutdown does not.
+type service struct{}
+
+func (service) ListenAndServe() error              { return hangForever(context.Background()) }
+func (service) Shutdown(ctx context.Context) error { <-ctx.Done(); return errors.New("still busy") }
 
 // hostileMain is an App in a world that wishes it ill. The scenario is its
 // argument. It writes what happens to descriptor 3.
@@ -132,6 +140,18 @@ func hostileMain() int {
 	case "worker hangs":
 		app.Shutdown.Grace = 2 * time.Second
 		run = hangForever
+	case "request hangs":
+		app.Shutdown.Grace = 2 * time.Second
+		addr := make(chan net.Addr, 1)
+		more = append(more, &http.Server{
+			Addr:        "127.0.0.1:0",
+			BaseContext: tell(addr),
+			Handler:     http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { say("requested"); hangForever(r.Context()) }),
+		})
+		go func() { http.Get("http://" + (<-addr).String()) }()
+	case "service hangs":
+		app.Shutdown.Grace = 2 * time.Second
+		more = append(more, service{})
 	case "job done":
 		job, run = true, func(context.Context) error { return nil }
 		more = append(more, pid1.Job(func(context.Context) error { return nil }), pid1.Func(worker))
@@ -227,6 +247,8 @@ func TestHostile(t *testing.T) {
 		{scenario: "before hangs", signals: []at{{"serving", 0, term}}, code: 124, says: "hangForever"},
 		{scenario: "worker command", signals: []at{{"started", 0, term}}, code: 1, says: "signal: killed"},
 		{scenario: "worker hangs", signals: []at{{"serving", 0, term}}, code: 124, says: "hangForever"},
+		{scenario: "request hangs", signals: []at{{"requested", 0, term}}, code: 124, says: "state=stuck … GET / ( … hangForever"},
+		{scenario: "service hangs", signals: []at{{"serving", 0, term}}, code: 124, says: "state=stuck … hangForever"},
 		{scenario: "job done", cause: "all jobs are done"},
 		{scenario: "job interrupted", signals: []at{{"serving", 20 * time.Millisecond, term}}, code: 143, says: "interrupted"},
 		{scenario: "job fails", code: 1, says: "no such table"},
@@ -258,8 +280,10 @@ func TestHostile(t *testing.T) {
 				if test.cause != "" && !slices.Contains(said, "cause "+test.cause) {
 					t.Errorf("it said %q, want the cause %q", said, test.cause)
 				}
-				if !strings.Contains(log, test.says) {
-					t.Errorf("the log does not say %q:\n%s", test.says, log)
+				for says := range strings.SplitSeq(test.says, " … ") {
+					if !strings.Contains(log, says) {
+						t.Errorf("the log does not say %q:\n%s", says, log)
+					}
 				}
 			})
 		}

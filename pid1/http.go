@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/entrypoint-go/entrypoint/internal/drain"
+	"github.com/entrypoint-go/entrypoint/internal/goroutine"
 )
 
 // TLS makes a Server that serves srv as its ListenAndServeTLS does. certFile and
@@ -158,6 +159,15 @@ func (h *httpServer) Shutdown(ctx context.Context) error {
 		return d.Shutdown(ctx, stopCause(ctx))
 	}
 	return h.srv.Shutdown(ctx) // never served
+}
+
+// waitHandlers waits for the handlers of the requests that err names: Shutdown has
+// not.
+func (h *httpServer) waitHandlers(ctx context.Context, err error) {
+	if d := h.drain.Load(); d != nil {
+		goroutine.WaitFor(ctx, err.Error(), d.Goroutines()...)
+		d.WaitHandlers()
+	}
 }
 
 // kill may be called before bind.

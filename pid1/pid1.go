@@ -49,7 +49,9 @@ func Run(ctx context.Context, srv ...Server) error { return new(App).Run(ctx, sr
 //     Then clients receive what is still on its way to them: the network of a
 //     container ends with PID 1.
 //
-// All of it ends inside Shutdown.Grace, and a report says where the time went.
+// All of it ends inside Shutdown.Grace, and a report says where the time went. A
+// function, server or request that does not end in time is left behind, and reported
+// with the stacks of its goroutines.
 //
 // During the delay, a second stop signal ends the delay. After it, or where there
 // is none, the next one forces the stop: contexts are cancelled, servers are

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/entrypoint-go/entrypoint/internal/goroutine"
 	"github.com/entrypoint-go/entrypoint/shutdown"
 )
 
@@ -199,20 +200,30 @@ func (p *serverState) stop(ctx context.Context) error {
 		err := p.call.wait(ctx) // so that one that hangs is Stuck
 		return p.stopped(err, context.Cause(w.ctx))
 	}
+	h, drained := p.server.(*httpServer)
+	if !drained {
+		p.call.blame(ctx, "", goroutine.Current()) // Shutdown may hang, or the server
+	}
 	err := p.server.Shutdown(ctx)
-	_, drained := p.server.(*httpServer)
 	switch {
 	case err == nil && drained && !p.call.endsWithin(shortWait):
 		return nil // its Accept hangs in a connection that carried no request yet
 	case err == nil:
 		return p.stopped(p.call.wait(ctx), stopCause(ctx)) // one that hangs is Stuck
-	}
-	select {
-	case <-p.call.done:
-		return join(err, p.stopped(p.call.err, stopCause(ctx)))
-	case <-ctx.Done():
+	case drained:
+		h.waitHandlers(ctx, err) // one that hangs is Stuck
 		return err
 	}
+	served := p.call.waitBlaming(ctx, notOf(ctx, err)) // one that hangs is Stuck
+	return join(err, p.stopped(served, stopCause(ctx)))
+}
+
+// notOf is err's text, unless it says only that ctx has ended.
+func notOf(ctx context.Context, err error) string {
+	if err == ctx.Err() {
+		return ""
+	}
+	return err.Error()
 }
 
 // stopped is what is wrong with the error of ListenAndServe after a stop. It may

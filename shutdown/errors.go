@@ -159,14 +159,20 @@ func (e *budgetError) Error() string {
 func (e *budgetError) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // stuckError is the error of a function that ignored the end of its context.
-type stuckError struct{ took, budget time.Duration }
+type stuckError struct {
+	took, budget time.Duration
+	what         string // that the function waited for, if it said so
+}
 
 func (e *stuckError) Error() string {
-	of := ""
+	what, of := "", ""
+	if e.what != "" {
+		what = e.what + ": "
+	}
 	if e.budget > 0 {
 		of = " of " + short(e.budget)
 	}
-	return fmt.Sprintf("ignored the end of its context: still running after %s%s, left behind", short(e.took), of)
+	return fmt.Sprintf("%signored the end of its context: still running after %s%s, left behind", what, short(e.took), of)
 }
 
 func (e *stuckError) Is(target error) bool { return target == context.DeadlineExceeded }

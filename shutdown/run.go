@@ -189,8 +189,8 @@ func (r *run) logStep(s Step, message string) {
 	if e, ok := s.Err.(*HookError); ok {
 		level = slog.LevelError
 		attrs = append(attrs, slog.Any("error", e))
-		if len(e.Stack) > 0 {
-			attrs = append(attrs, slog.String("stack", string(e.Stack)))
+		if stacks := s.stacks(nil); len(stacks) > 0 {
+			attrs = append(attrs, slog.String("stack", joinStacks(stacks)))
 		}
 	}
 	r.log.LogAttrs(r.base, level, message, attrs...)

@@ -50,11 +50,11 @@ func newStacks(left time.Duration) *stacks {
 	return &stacks{left: left, perGoroutine: guessPerGoroutine}
 }
 
-// find returns the stacks of the goroutines of the task with this path, or says
+// find returns the stacks of the goroutines of the tasks with these paths, or says
 // why it cannot. They are as they were after since: tasks that are given up on at
 // the same time share a traceback.
-func (s *stacks) find(path string, since time.Time) []byte {
-	if path == "" {
+func (s *stacks) find(paths []string, since time.Time) []byte {
+	if paths[0] == "" {
 		return []byte("none: its goroutine has not run yet\n")
 	}
 	s.mu.Lock()
@@ -66,7 +66,7 @@ func (s *stacks) find(path string, since time.Time) []byte {
 		}
 		s.last = newDump(all)
 	}
-	return s.last.find(path)
+	return s.last.find(paths)
 }
 
 // tracebackLocked returns the traceback of all goroutines. It may be cut off.
@@ -110,10 +110,10 @@ func newDump(all []byte) *dump {
 	return d
 }
 
-// find returns the stacks of the goroutines of a task: of its first one, of those
-// that the runtime shows with its label, and of all that descend from these.
-func (d *dump) find(path string) []byte {
-	first := path[strings.LastIndexByte(path, '/')+1:]
+// find returns the stacks of the goroutines of tasks: of their first ones, of those
+// that the runtime shows with their labels, and of all that descend from these. The
+// first one of a connection may have ended before those that it has started.
+func (d *dump) find(paths []string) []byte {
 	ours := make([]bool, len(d.traces))
 	var add func(i int)
 	add = func(i int) {
@@ -125,9 +125,15 @@ func (d *dump) find(path string) []byte {
 			add(child)
 		}
 	}
-	for i, t := range d.traces {
-		if t.number == first || t.path == path || strings.HasPrefix(t.path, path+"/") {
-			add(i)
+	for _, path := range paths {
+		first := path[strings.LastIndexByte(path, '/')+1:]
+		for _, child := range d.children[first] {
+			add(child)
+		}
+		for i, t := range d.traces {
+			if t.number == first || t.path == path || strings.HasPrefix(t.path, path+"/") {
+				add(i)
+			}
 		}
 	}
 	return d.text(ours)
@@ -158,6 +164,34 @@ func (d *dump) text(ours []bool) []byte {
 		fmt.Fprintf(&out, "\n… and %d goroutines more\n", more)
 	}
 	return out.Bytes()
+}
+
+// stacks adds those of the members and of s to some, each once: an error may be that
+// of a member.
+func (s Step) stacks(some [][]byte) [][]byte {
+	for _, m := range s.Members {
+		some = m.stacks(some)
+	}
+	e, ok := s.Err.(*HookError)
+	if !ok || len(e.Stack) == 0 || slices.ContainsFunc(some, func(b []byte) bool { return bytes.Equal(b, e.Stack) }) {
+		return some
+	}
+	return append(some, e.Stack)
+}
+
+func joinStacks(stacks [][]byte) string {
+	var all strings.Builder
+	for i, s := range stacks {
+		if all.Len() > maxStack {
+			fmt.Fprintf(&all, "\n… and %d stacks more\n", len(stacks)-i)
+			break
+		}
+		if i > 0 {
+			all.WriteByte('\n')
+		}
+		all.Write(s)
+	}
+	return all.String()
 }
 
 // parseTrace reads from the traceback of a goroutine its number, the number of

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"runtime"
 	"runtime/pprof"
 	"strings"
@@ -78,6 +79,45 @@ func TestStackByLabel(t *testing.T) {
 		t.Errorf("the stack is\n%s", stack)
 	}
 }
+
+// The log has the stacks of all members that hang, also when the step around them does
+// not end in time either.
+func TestStacksOfMembersInLog(t *testing.T) {
+	for name, around := range map[string]func(function) function{
+		"ends": func(f function) function { return f },
+		"hangs": func(f function) function {
+			return func(ctx context.Context) error {
+				f(ctx)
+				hangInner(ctx.Value(releaseKey{}).(chan struct{}))
+				return nil
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			release := make(chan struct{})
+			defer close(release)
+			var log bytes.Buffer
+			p := quiet()
+			p.Logger = slog.New(slog.NewJSONHandler(&log, nil))
+			p.Add(shutdown.Hook{Name: "both", Timeout: 200 * ms, Func: around(shutdown.Parallel(
+				shutdown.Hook{Name: "one", Func: func(context.Context) error { hangOne(release); return nil }},
+				shutdown.Hook{Name: "two", Func: func(context.Context) error { hangTwo(release); return nil }, Timeout: 100 * ms},
+			))})
+			p.Run(context.WithValue(background, releaseKey{}, release))
+			want := []string{"hangOne", "hangTwo"}
+			if name == "hangs" {
+				want = append(want, "hangInner")
+			}
+			for _, f := range want {
+				if n := countIn(f, log.String()); n != 1 {
+					t.Errorf("%s is in the log %d times:\n%s", f, n, &log)
+				}
+			}
+		})
+	}
+}
+
+type releaseKey struct{}
 
 // The stacks go into a log record: there is a limit to their size.
 func TestStackOfManyGoroutines(t *testing.T) {

@@ -210,18 +210,19 @@ func (t *task) finish(giveUp time.Time) error {
 	closed, path := t.closed, t.path
 	t.mu.Unlock()
 	var stack []byte
-	if number := t.waitsFor.Number(); number != "" {
-		path = number
+	what, paths := t.waitsFor.On()
+	if len(paths) == 0 {
+		paths = []string{path}
 	}
 	if !closed {
-		stack = t.stacks.find(path, giveUp) // takes a while: the task may end meanwhile
+		stack = t.stacks.find(paths, giveUp) // takes a while: the task may end meanwhile
 	}
 
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.closed {
 		t.closed, t.took = true, time.Since(t.began)
-		t.err = &HookError{Name: t.name, Err: &stuckError{t.took, t.budget}, Stack: stack, state: Stuck}
+		t.err = &HookError{Name: t.name, Err: &stuckError{t.took, t.budget, what}, Stack: stack, state: Stuck}
 	}
 	return t.err
 }

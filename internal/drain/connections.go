@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/entrypoint-go/entrypoint/internal/goroutine"
 )
 
 // connections are the open connections of a server and their requests.
@@ -33,6 +35,7 @@ type connection struct {
 
 	mu        sync.Mutex // guards the rest
 	state     http.ConnState
+	goroutine string // the number of net/http's goroutine for it
 	busy      bool
 	http2     bool          // has carried an HTTP/2 request
 	wasBusy   bool          // when idle connections were closed
@@ -71,6 +74,9 @@ func (s *connections) track(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	if !c.goneLocked() { // h2c.NewHandler reports states of a hijacked connection
 		c.state = state
+		if c.goroutine == "" && state == http.StateActive {
+			c.goroutine = goroutine.Current() // once: it takes a microsecond or two
+		}
 		c.updateLocked()
 		if c.goneLocked() {
 			s.open.Add(-1)
@@ -126,6 +132,16 @@ func (s *connections) closeIdle() (all bool) {
 		}
 	})
 	return all
+}
+
+// goroutines are those of the busy connections.
+func (s *connections) goroutines() (numbers []string) {
+	s.each(func(c *connection) {
+		if c.busy && c.goroutine != "" {
+			numbers = append(numbers, c.goroutine)
+		}
+	})
+	return numbers
 }
 
 // allSent reports whether clients have received all that was written to them.

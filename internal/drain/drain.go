@@ -295,6 +295,14 @@ func (h *server) cutOff(ctx context.Context, cause error) error {
 	return fmt.Errorf("requests cut off: %s: %w", strings.Join(running, ", "), CutReason(ctx))
 }
 
+// Goroutines are those of the busy connections, by number. Handlers run in them or in
+// goroutines that they have started.
+func (h *HTTP) Goroutines() []string { return h.conns.goroutines() }
+
+// WaitHandlers waits for the handlers that still run after Shutdown has returned an
+// error.
+func (h *HTTP) WaitHandlers() { h.wait(context.Background(), nil, h.conns.quiet) }
+
 // notify wakes wait. conns change before stopping is read here, and wait reads
 // them after stopping was set: it misses no change.
 func (h *server) notify() {

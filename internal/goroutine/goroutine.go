@@ -20,26 +20,32 @@ func Current() string {
 
 type waitKey struct{}
 
-// A Wait is the goroutine that a function waits for.
-type Wait struct{ number atomic.Pointer[string] }
+// A Wait is the goroutines that a function waits for, and what they do.
+type Wait struct{ on atomic.Pointer[on] }
+
+type on struct {
+	what    string
+	numbers []string
+}
 
 // WithWait returns a context in which WaitFor sets w.
 func WithWait(ctx context.Context, w *Wait) context.Context {
 	return context.WithValue(ctx, waitKey{}, w)
 }
 
-// Number is what WaitFor was last called with; "" if it was not.
-func (w *Wait) Number() string {
-	if number := w.number.Load(); number != nil {
-		return *number
+// On is what WaitFor was last called with.
+func (w *Wait) On() (what string, numbers []string) {
+	if on := w.on.Load(); on != nil {
+		return on.what, on.numbers
 	}
-	return ""
+	return "", nil
 }
 
-// WaitFor says that the function that ctx was made for waits for the goroutine
-// with this number. Without WithWait it does nothing.
-func WaitFor(ctx context.Context, number string) {
+// WaitFor says that the function that ctx was made for waits for the goroutines with
+// these numbers and for those that they have started. what says what they do, and may
+// be empty. Without WithWait it does nothing.
+func WaitFor(ctx context.Context, what string, numbers ...string) {
 	if w, ok := ctx.Value(waitKey{}).(*Wait); ok {
-		w.number.Store(&number)
+		w.on.Store(&on{what, numbers})
 	}
 }

@@ -3,6 +3,7 @@ package goroutine_test
 import (
 	"context"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,11 +23,14 @@ func TestCurrent(t *testing.T) {
 }
 
 func TestWaitFor(t *testing.T) {
-	goroutine.WaitFor(t.Context(), "1") // nobody asks
+	goroutine.WaitFor(t.Context(), "", "1") // nobody asks
 	var outer, inner goroutine.Wait
 	ctx := goroutine.WithWait(context.Background(), &outer)
-	goroutine.WaitFor(goroutine.WithWait(ctx, &inner), "7")
-	if got := outer.Number() + inner.Number(); got != "7" {
-		t.Errorf("got %q, want the inner one only, 7", got)
+	goroutine.WaitFor(goroutine.WithWait(ctx, &inner), "GET /", "7", "8")
+	if what, numbers := outer.On(); what != "" || numbers != nil {
+		t.Errorf("the outer one waits for %q, %q", what, numbers)
+	}
+	if what, numbers := inner.On(); what != "GET /" || !slices.Equal(numbers, []string{"7", "8"}) {
+		t.Errorf("the inner one waits for %q, %q", what, numbers)
 	}
 }
