@@ -84,19 +84,20 @@ func TestStuckRequest(t *testing.T) {
 	}
 }
 
-// A hangingServer hangs until released. Its Shutdown returns when its context ends.
+// A hangingServer hangs until released. Its Shutdown returns err, or hangs until its
+// context ends.
 type hangingServer struct {
 	entered, release chan struct{}
-	err              error // of Shutdown; nil means its context's
+	err              error // of Shutdown
 }
 
 func (s hangingServer) ListenAndServe() error    { close(s.entered); hangUntil(s.release); return nil }
 func (s hangingServer) Serve(net.Listener) error { return s.ListenAndServe() }
 func (s hangingServer) Shutdown(ctx context.Context) error {
-	<-ctx.Done()
 	if s.err != nil {
 		return s.err
 	}
+	<-ctx.Done()
 	return ctx.Err()
 }
 
