@@ -92,6 +92,16 @@ func TestNoStopSignals(t *testing.T) {
 	}
 }
 
+// README.md says that SIGQUIT, some images' STOPSIGNAL, can be a stop signal.
+func TestQuitAsStopSignal(t *testing.T) {
+	var cause error
+	app := pid1.App{Logger: discard, Signals: []os.Signal{syscall.SIGQUIT}, OnReport: func(r *shutdown.Report) { cause = r.Cause }}
+	err := app.Run(t.Context(), pid1.Func(func(ctx context.Context) error { signalSelf(t, syscall.SIGQUIT); return worker(ctx) }))
+	if err != nil || fmt.Sprint(cause) != "received SIGQUIT" {
+		t.Errorf("Run: %v, cause %v", err, cause)
+	}
+}
+
 func TestRefusedStopSignals(t *testing.T) {
 	for _, sig := range []syscall.Signal{
 		syscall.SIGKILL, syscall.SIGSTOP, // cannot be caught

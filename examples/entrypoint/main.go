@@ -11,6 +11,7 @@ package main
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -57,7 +58,23 @@ func render(file, text string) error {
 	if err := t.Execute(&out, env); err != nil {
 		return err
 	}
+	return writeSecret(file, out.String())
+}
 
-	// The file has the database's password in it.
-	return os.WriteFile(file, []byte(out.String()), 0o600)
+// writeSecret writes a file that only this user can read: it has the database's
+// password in it. os.WriteFile would keep the mode of a file that exists, and whoever
+// has that open.
+func writeSecret(file, text string) error {
+	f, err := os.CreateTemp(filepath.Dir(file), ".new-*") // with mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), file)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,6 +43,38 @@ func TestExec(t *testing.T) {
 	}
 	if info, err := os.Stat(filepath.Join(dir, "app.conf")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode of the configuration: %v, %v, want 0600", info, err)
+	}
+}
+
+// TestExistingFile: a configuration that others could read is replaced by one that
+// they cannot, also if they have it open.
+func TestExistingFile(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "app.conf")
+	if err := os.WriteFile(file, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	open, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+
+	cmd, stderr := command(t, []string{"APP_DIR=" + dir, "DATABASE_URL=postgres://db", "LISTEN=:8080"}, "true")
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v; stderr:\n%s", err, stderr)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode of the configuration: %v, %v, want 0600", info.Mode(), err)
+	}
+	if text, err := io.ReadAll(open); err != nil || string(text) != "old" {
+		t.Errorf("who had the file open reads %q, %v", text, err)
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
+		t.Errorf("the directory has %v, %v", files, err)
 	}
 }
 
