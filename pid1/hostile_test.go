@@ -54,6 +54,14 @@ type service struct{}
 func (service) ListenAndServe() error              { return hangForever(context.Background()) }
 func (service) Shutdown(ctx context.Context) error { <-ctx.Done(); return errors.New("still busy") }
 
+// requested makes a request of a server, when that serves.
+func requested(srv *http.Server) *http.Server {
+	addr := make(chan net.Addr, 1)
+	srv.Addr, srv.BaseContext = "127.0.0.1:0", tell(addr)
+	go func() { http.Get("http://" + (<-addr).String()) }()
+	return srv
+}
+
 // hostileMain is an App in a world that wishes it ill. The scenario is its
 // argument. It writes what happens to descriptor 3.
 func hostileMain() int {
@@ -142,13 +150,57 @@ func hostileMain() int {
 		run = hangForever
 	case "request hangs":
 		app.Shutdown.Grace = 2 * time.Second
-		addr := make(chan net.Addr, 1)
-		more = append(more, &http.Server{
-			Addr:        "127.0.0.1:0",
-			BaseContext: tell(addr),
-			Handler:     http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { say("requested"); hangForever(r.Context()) }),
+		more = append(more, requested(&http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			say("requested")
+			hangForever(r.Context())
+		})}))
+	case "ConnState hangs", "ConnState panics":
+		app.Shutdown.Grace = 2 * time.Second
+		more = append(more, requested(&http.Server{ConnState: func(_ net.Conn, state http.ConnState) {
+			if state != http.StateIdle {
+				return
+			}
+			say("requested")
+			if scenario == "ConnState panics" {
+				panic("in ConnState")
+			}
+			select {}
+		}}))
+	case "OnShutdown hangs":
+		app.Shutdown.Grace = 2 * time.Second
+		srv := &http.Server{ConnState: func(_ net.Conn, state http.ConnState) {
+			if state == http.StateIdle {
+				say("requested")
+			}
+		}}
+		srv.RegisterOnShutdown(func() { select {} })
+		more = append(more, requested(srv))
+	case "log panics", "log blocks":
+		app.Logger = slog.New(brokenHandler{slog.NewTextHandler(io.Discard, nil), strings.TrimPrefix(scenario, "log ")})
+		app.OnReport = func(r *shutdown.Report) {
+			if r.Unlogged > 0 {
+				say("cause unlogged")
+			}
+		}
+	case "hook defers":
+		app.Shutdown.Grace = 2 * time.Second
+		app.Shutdown.Defer("overruns", func(ctx context.Context) error {
+			app.Shutdown.Defer("added", func(ctx context.Context) error {
+				if ctx.Err() == nil {
+					say("cause added")
+				}
+				return nil
+			})
+			return hangForever(ctx)
 		})
-		go func() { http.Get("http://" + (<-addr).String()) }()
+	case "hooks in Before":
+		app.Shutdown.Grace, app.Delay = 0, 0
+		app.Before("hooks", func(context.Context) error {
+			for range 40 {
+				app.Shutdown.Defer("instant", func(context.Context) error { return nil })
+			}
+			return nil
+		})
 	case "service hangs":
 		app.Shutdown.Grace = 2 * time.Second
 		more = append(more, service{})
@@ -249,6 +301,13 @@ func TestHostile(t *testing.T) {
 		{scenario: "worker hangs", signals: []at{{"serving", 0, term}}, code: 124, says: "hangForever"},
 		{scenario: "request hangs", signals: []at{{"requested", 0, term}}, code: 124, says: "state=stuck … GET / ( … hangForever"},
 		{scenario: "service hangs", signals: []at{{"serving", 0, term}}, code: 124, says: "state=stuck … hangForever"},
+		{scenario: "ConnState hangs", signals: []at{{"requested", 0, term}}, code: 124, says: "state=stuck … pid1_test.hostileMain.func"},
+		{scenario: "ConnState panics", signals: []at{{"requested", 0, term}}},
+		{scenario: "OnShutdown hangs", signals: []at{{"requested", 0, term}}},
+		{scenario: "log panics", signals: []at{{"serving", 0, hup}, {"", 0, term}}, cause: "unlogged"},
+		{scenario: "log blocks", signals: []at{{"serving", 0, hup}, {"", 0, term}}, cause: "unlogged"},
+		{scenario: "hook defers", signals: []at{{"serving", 0, term}}, code: 124, cause: "added", says: "hangForever"},
+		{scenario: "hooks in Before", signals: []at{{"serving", 0, term}}, says: "lowered from"},
 		{scenario: "job done", cause: "all jobs are done"},
 		{scenario: "job interrupted", signals: []at{{"serving", 20 * time.Millisecond, term}}, code: 143, says: "interrupted"},
 		{scenario: "job fails", code: 1, says: "no such table"},

@@ -209,6 +209,29 @@ func quota(t *testing.T) (dir string) {
 	return dir
 }
 
+// TestKilledInStep: when the process is killed in the middle of its stop, the last
+// line of its log names the step that lasted.
+func TestKilledInStep(t *testing.T) {
+	t.Parallel()
+	asInitAndNot(t, func(t *testing.T, start starter) {
+		cmd := start(t, "starved", "obey", "1m")
+		log, logged := linesOf(t)
+		cmd.Stderr = logged
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		logged.Close()
+		awaitLine(t, log, "msg=serving")
+		cmd.Process.Signal(syscall.SIGTERM)
+		awaitLine(t, log, `msg="shutdown: step still runs" step=first`)
+		cmd.Process.Kill()
+		if rest, _ := io.ReadAll(log); len(rest) > 0 {
+			t.Errorf("after it the log says %q", rest)
+		}
+		cmd.Wait()
+	})
+}
+
 // TestCrowd: with 100,000 goroutines a hook that hangs is given up on in time, by the
 // clock and by force, and the next one has its Reserve. The stacks are left out.
 func TestCrowd(t *testing.T) {
