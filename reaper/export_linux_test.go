@@ -8,9 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RunWith is Run with another time in place of the 30 seconds.
+// RunWith is Run with another time in place of 30 seconds and five minutes, and
+// of the ten seconds until SIGCHLD is asked for again.
 func (r *Reaper) RunWith(ctx context.Context, patience time.Duration) error {
-	return r.runWith(ctx, patience)
+	return r.runWith(ctx, timing{patience: patience, othersPatience: patience, check: patience})
 }
 
 // TerminateSlowly is Terminate with a time for the end after SIGKILL that is
@@ -32,7 +33,7 @@ func (r *Reaper) Work() Work {
 func Asleep() bool {
 	process.Lock()
 	defer process.Unlock()
-	return process.sweeper != nil && process.sweeper.waiting.Load()
+	return process.sweeper != nil && process.sweeper.waiting.Load() != 0
 }
 
 // OpenMany opens n sockets for the time of a benchmark. It is skipped where the

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -128,16 +129,16 @@ func TestVisitUnordered(t *testing.T) {
 	}
 }
 
-// Run ends also where no child can be made to end its sleep.
+// Run ends also where its thread cannot be woken.
 func TestWakeInVain(t *testing.T) {
 	var s sweeper
-	s.waiting.Store(true) // for ever: no child that dies is seen
+	s.waiting.Store(int32(unix.Gettid())) // for ever: this thread is not in waitid
 	s.wake(nil)
 }
 
 // A zombie whose facts are missing has to be old, and the same.
 func TestMayReap(t *testing.T) {
-	s := &sweeper{patience: 0, held: map[int]int{}, seen: map[int]sighting{}}
+	s := &sweeper{held: map[int]int{}, seen: map[int]sighting{}}
 	z := zombie{pid: os.Getpid(), fd: -1} // anything with a stat file
 	if s.mayReap(z) {
 		t.Error("may be reaped when seen for the first time")
@@ -145,13 +146,33 @@ func TestMayReap(t *testing.T) {
 	if !s.mayReap(z) {
 		t.Error("may not be reaped after its time")
 	}
+	s.timing = standard
 	s.seen[z.pid] = sighting{start: 1}
 	if s.mayReap(z) {
 		t.Error("may be reaped, but an earlier process had the number")
 	}
-	s.patience = patience
 	if s.mayReap(z) {
 		t.Error("may be reaped before its time")
+	}
+}
+
+// Where the threads' children are known, one that is no orphan is left for
+// longer.
+func TestPatience(t *testing.T) {
+	known, unknown := &sweeper{timing: standard, leader: new(children)}, &sweeper{timing: standard}
+	for _, c := range []struct {
+		what string
+		s    *sweeper
+		z    zombie
+		want time.Duration
+	}{
+		{"the leader's", known, zombie{leader: true}, 30 * time.Second},
+		{"another thread's", known, zombie{}, 5 * time.Minute},
+		{"of a thread that is not known", unknown, zombie{}, 30 * time.Second},
+	} {
+		if got := c.s.patienceWith(c.z); got != c.want {
+			t.Errorf("%s: %v, want %v", c.what, got, c.want)
+		}
 	}
 }
 

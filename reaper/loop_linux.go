@@ -5,7 +5,7 @@ import (
 	"math"
 	"os"
 	"os/signal"
-	"syscall"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +20,16 @@ const (
 	maxBackoff = 10 * time.Second
 )
 
+// The waits between looks at nothing: a SIGCHLD may not have arrived. The first is
+// timing.check.
+const (
+	maxCheck  = time.Minute
+	deafCheck = time.Second // when one is known not to have arrived
+
+	// signalDelay is how long after a death its signal may arrive.
+	signalDelay = 100 * time.Millisecond
+)
+
 // quietRest is how long a rest has to be for SIGCHLD to be turned off during it.
 // Turning it off and on again takes as long as receiving two or three.
 const quietRest = 10 * time.Millisecond
@@ -32,30 +42,36 @@ func (s *sweeper) loop(ctx context.Context) {
 	signal.Notify(child, unix.SIGCHLD)
 	defer signal.Stop(child)
 
-	backoff := minBackoff
+	backoff, check := minBackoff, s.check
 	for {
 		// The first sweep comes at once: orphans may be older than we are.
 		out := s.lockedSweep()
 
-		var again <-chan time.Time // nil, so no timer, when nothing dead is left
+		var again time.Duration // until a sweep without a sign
 		switch {
 		case out.left && out.collected > 0: // on while it helps
-			again, backoff = time.After(0), minBackoff
+			backoff = minBackoff
 		case out.left:
-			again = time.After(min(backoff, max(out.mayReapIn, minBackoff)))
+			again = min(backoff, max(out.mayReapIn, minBackoff))
+		case s.deaf:
+			again = deafCheck
+		default:
+			again = check
 		}
 		// After an orphan the next death is awaited in the kernel, which is
 		// faster. After a command it is awaited by signal: that comes when the
 		// owner has collected the command, so that there is nothing to find.
-		if out.collected > 0 && !out.left && s.awaitDeath(ctx) {
-			backoff = minBackoff
+		if !out.left && (out.collected > 0 || s.deaf) && s.awaitDeath(ctx) {
+			backoff, check = minBackoff, s.check
 		} else {
 			select {
 			case <-ctx.Done():
 			case <-child:
-				backoff = minBackoff
-			case <-again:
-				backoff = min(2*backoff, maxBackoff)
+				s.deaf = false
+				backoff, check = minBackoff, s.check
+			case <-time.After(again):
+				s.listenAgain(child, !out.left)
+				backoff, check = min(2*backoff, maxBackoff), min(2*check, maxCheck)
 			}
 		}
 		// The rest is taken now and not after the sweep: mostly it is over
@@ -63,6 +79,28 @@ func (s *sweeper) loop(ctx context.Context) {
 		if ctx.Err() != nil || !rest(ctx, time.Until(out.next), child) {
 			return
 		}
+	}
+}
+
+// listenAgain asks for SIGCHLD once more, in case that signal.Reset has undone it
+// for everybody. If all children lived before, and one is dead by now, then a
+// signal must have come; if none has, that is logged. (C code may have a handler
+// of its own, so to ask is not enough.)
+func (s *sweeper) listenAgain(child chan os.Signal, allLived bool) {
+	signal.Notify(child, unix.SIGCHLD)
+	if s.deaf || !allLived || firstDead() == 0 {
+		return
+	}
+	select {
+	case <-child:
+		return
+	case <-time.After(signalDelay):
+	}
+	s.deaf = true
+	if !s.saidDeaf {
+		s.saidDeaf = true
+		s.r.logger().Warn("reaper: no SIGCHLD came when a child died: something in this program has called signal.Reset," +
+			" or C code has a handler of its own; orphans are collected, some of them a second late")
 	}
 }
 
@@ -92,32 +130,38 @@ func rest(ctx context.Context, d time.Duration, child chan os.Signal) bool {
 // interrupts, the one that os/signal receives on, and the one that runs the
 // receiver. This thread is woken by the kernel itself.
 func (s *sweeper) awaitDeath(ctx context.Context) bool {
-	s.waiting.Store(true)
-	defer s.waiting.Store(false)
-	if ctx.Err() != nil { // after waiting is set: wake reads it when ctx has ended
-		return false
+	runtime.LockOSThread() // for wake
+	defer runtime.UnlockOSThread()
+	s.waiting.Store(int32(unix.Gettid()))
+	defer s.waiting.Store(0)
+	for ctx.Err() == nil { // after waiting is set: wake reads it when ctx has ended
+		err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err != unix.EINTR {
+			return err == nil
+		}
 	}
-	_, err := linux.Waitid(unix.P_ALL, 0, unix.WEXITED|unix.WNOWAIT)
-	return err == nil
+	return false
 }
 
-// wake ends awaitDeath, and returns when the loop has ended. A signal does not
-// end it: the runtime's handlers have waitid restarted (SA_RESTART). So a child
-// has to die, and one that cannot be executed does. If syscall.ForkExec collects
-// it before the other thread has seen it, the next one will do.
+// wake ends awaitDeath, and returns when the loop has ended. Nothing is forked to
+// that end: a fork may hang, or wait for one that hangs (syscall.ForkLock).
 //
-// Where no child can be made, wake gives up, and the thread sleeps on until the
-// next death. Then it ends, and touches nothing. wake never gives up a sweep.
+// A thread that is about to sleep is not interrupted yet; the next signal will do.
+// One that cannot be interrupted sleeps on until the next death. Then it ends, and
+// touches nothing. wake never gives up a sweep.
 func (s *sweeper) wake(ended <-chan struct{}) {
 	for tries := 0; tries < 100; {
-		if s.waiting.Load() {
-			syscall.ForkExec("", nil, nil)
+		restore := func() {}
+		if tid := s.waiting.Load(); tid != 0 {
+			restore = linux.Interrupt(int(tid))
 			tries++
 		}
 		select {
 		case <-ended:
+			restore()
 			return
 		case <-time.After(time.Millisecond):
+			restore()
 		}
 	}
 }
@@ -142,7 +186,7 @@ func (s *sweeper) lockedSweep() sweepResult {
 func (s *sweeper) mayReapIn(now time.Time) time.Duration {
 	next := time.Duration(math.MaxInt64)
 	for _, first := range s.seen {
-		next = min(next, s.patience-now.Sub(first.at))
+		next = min(next, first.due.Sub(now))
 	}
 	return next
 }

@@ -24,8 +24,11 @@
 //
 // Where one of them cannot be established, a zombie is collected after 30 s: on
 // systems without pidfds (Linux before 5.4, old gVisor, some seccomp profiles) or
-// without /proc/<pid>/task/<tid>/children, which Run logs once, and for a
-// released child of another thread than the first.
+// without /proc/<pid>/task/<tid>/children, which Run logs once.
+//
+// A dead child of another thread that lives is no orphan. It is collected after 5
+// minutes, because a child that was released (os.Process.Release) ends like that.
+// So C code that calls popen on such a thread may call pclose minutes later.
 //
 // # Limits
 //
@@ -100,10 +103,14 @@ type work struct {
 // one processor over time: with 15,000 descriptors a zombie gets about 2.7 s old
 // at most. With some hundred, each orphan is collected when it dies.
 //
-// When ctx ends, Run gives OnReap 100 ms to see the exits that are queued. To end
-// its own sleep in the kernel it starts a child whose execve fails. Where it
-// cannot (seccomp, a limit of processes) it returns after 100 ms all the same,
-// and one thread sleeps on until a child dies.
+// Run does not rely on SIGCHLD alone, which signal.Reset or C code may take away.
+// It looks for a dead child after ten seconds in which nothing happened, then at
+// longer intervals of up to a minute. If no signal came for one that is found,
+// that is logged once, and from then on orphans are collected within a second.
+//
+// When ctx ends, Run gives OnReap 100 ms to see the exits that are queued. It
+// leaves no goroutine and no thread behind, and forks nothing to that end. (After
+// signal.Ignore of all signals, one thread sleeps on until a child dies.)
 //
 // Run returns an error at once, and has collected nothing, when a Reaper is
 // running in this process already, when the process cannot be made a subreaper,

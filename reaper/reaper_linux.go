@@ -40,11 +40,11 @@ var process struct {
 var errRunning = errors.New("reaper: Run: a Reaper is running in this process already")
 
 func (r *Reaper) run(ctx context.Context) error {
-	return r.runWith(ctx, patience)
+	return r.runWith(ctx, standard)
 }
 
-func (r *Reaper) runWith(ctx context.Context, patience time.Duration) error {
-	s, err := newSweeper(r, patience)
+func (r *Reaper) runWith(ctx context.Context, t timing) error {
+	s, err := newSweeper(r, t)
 	if err != nil {
 		r.logger().Warn("reaper: orphans are not collected", "error", err)
 		return err

@@ -16,10 +16,6 @@ import (
 )
 
 const (
-	// patience is how long a zombie is left to an owner that may exist. An
-	// owner that waits collects it in microseconds, a busy one in seconds.
-	patience = 30 * time.Second
-
 	// shortPass is how many descriptors a pass examines in some 20 µs.
 	shortPass = 128
 
@@ -27,6 +23,23 @@ const (
 	// threads that cannot have orphans. A program may have hundreds of threads.
 	othersEvery = time.Second
 )
+
+// A timing is how long a Reaper waits for what it cannot know.
+type timing struct {
+	// patience is how long a zombie is left to an owner that may exist. An
+	// owner that waits collects it in microseconds, a busy one in seconds.
+	patience time.Duration
+
+	// othersPatience is that for a child of another thread than the first. It
+	// is no orphan, so mostly it has an owner: C code that called popen, and
+	// calls pclose when it has done other work.
+	othersPatience time.Duration
+
+	// check is the time until the first look whether a SIGCHLD has not arrived.
+	check time.Duration
+}
+
+var standard = timing{patience: 30 * time.Second, othersPatience: 5 * time.Minute, check: 10 * time.Second}
 
 // A sweeper finds the orphans among the dead children and collects them.
 type sweeper struct {
@@ -39,18 +52,20 @@ type sweeper struct {
 	seen     map[int]sighting // zombies that must be old before they are collected
 	othersAt time.Time        // when the children of all threads were listed
 
-	waiting  atomic.Bool // in awaitDeath
+	waiting  atomic.Int32 // the thread in awaitDeath, or 0
+	deaf     bool         // no SIGCHLD came when a child died
+	saidDeaf bool
 	pace     pace
 	examined int // descriptors and children, in this sweep
-	patience time.Duration
-	full     bool // that descriptors ran out was logged
+	timing
+	full bool // that descriptors ran out was logged
 }
 
-func newSweeper(r *Reaper, patience time.Duration) (*sweeper, error) {
+func newSweeper(r *Reaper, t timing) (*sweeper, error) {
 	if err := linux.CheckProc(); err != nil {
 		return nil, fmt.Errorf("reaper: Run: %w", err)
 	}
-	s := &sweeper{r: r, patience: patience, held: map[int]int{}, seen: map[int]sighting{}}
+	s := &sweeper{r: r, timing: t, held: map[int]int{}, seen: map[int]sighting{}}
 	runtime.LockOSThread() // processorTime is the thread's
 	defer runtime.UnlockOSThread()
 	start := processorTime() // the first list costs time, too
@@ -63,13 +78,13 @@ func newSweeper(r *Reaper, patience time.Duration) (*sweeper, error) {
 		s.descriptors = nil
 		d.close()
 		r.logger().Warn("reaper: no pidfds on this system: dead orphans look like children"+
-			" that somebody waits for, and are collected late", "after", patience)
+			" that somebody waits for, and are collected late", "after", t.patience)
 	}
 	s.leader, err = openChildren(os.Getpid())
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		r.logger().Warn("reaper: no /proc/<pid>/task/<tid>/children on this system:"+
-			" dead orphans are collected late", "after", patience)
+			" dead orphans are collected late", "after", t.patience)
 	case err != nil:
 		s.close()
 		return nil, err

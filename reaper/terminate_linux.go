@@ -142,7 +142,7 @@ func (t *terminator) collect() bool {
 	s := process.sweeper
 	if s == nil && t.own == nil {
 		// Run, not Terminate, logs what this system lacks.
-		t.own, _ = newSweeper(&Reaper{Logger: slog.New(slog.DiscardHandler)}, patience)
+		t.own, _ = newSweeper(&Reaper{Logger: slog.New(slog.DiscardHandler)}, standard)
 	}
 	if s == nil {
 		s = t.own

@@ -16,10 +16,10 @@ type zombie struct {
 	leader bool // it is a child of the leader thread
 }
 
-// A sighting is when a zombie was first seen. start distinguishes it from a
-// later process with the same number.
+// A sighting is of a zombie that must be old before it is collected: it is due at
+// a time. start distinguishes it from a later process with the same number.
 type sighting struct {
-	at    time.Time
+	due   time.Time
 	start uint64
 }
 
@@ -105,10 +105,18 @@ func (s *sweeper) mayReap(z zombie) bool {
 	}
 	first, known := s.seen[z.pid]
 	if !known || p.Start != first.start {
-		s.seen[z.pid] = sighting{time.Now(), p.Start}
+		s.seen[z.pid] = sighting{time.Now().Add(s.patienceWith(z)), p.Start}
 		return false
 	}
 	return !s.tooYoung(z)
+}
+
+// patienceWith is how long z is left to an owner that may exist.
+func (s *sweeper) patienceWith(z zombie) time.Duration {
+	if z.leader || s.leader == nil {
+		return s.patience
+	}
+	return s.othersPatience
 }
 
 // factsKnown reports whether both facts can be established for z.
@@ -119,7 +127,7 @@ func (s *sweeper) factsKnown(z zombie) bool {
 // tooYoung reports whether z has to be left for longer, with or without an owner.
 func (s *sweeper) tooYoung(z zombie) bool {
 	first, known := s.seen[z.pid]
-	return known && !s.factsKnown(z) && time.Since(first.at) < s.patience
+	return known && !s.factsKnown(z) && time.Now().Before(first.due)
 }
 
 // collect waits for exactly this process.

@@ -1,0 +1,174 @@
+package reaper_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"github.com/entrypoint-go/entrypoint/internal/nstest"
+	"github.com/entrypoint-go/entrypoint/reaper"
+)
+
+// A logBuffer counts what was logged.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) count(what string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Count(b.text.String(), what)
+}
+
+// loggedProbe is startProbe with a log.
+func loggedProbe() (*probe, *logBuffer) {
+	log := new(logBuffer)
+	p := &probe{exits: make(chan reaper.Exit, 4096), done: make(chan error, 1)}
+	p.Subreaper = true
+	p.OnReap = func(e reaper.Exit) { p.exits <- e }
+	p.Logger = slog.New(slog.NewTextHandler(log, nil))
+	p.start()
+	p.await("first sweep", func() bool { return p.Work().Sweeps > 0 })
+	return p, log
+}
+
+// Orphans are collected when SIGCHLD does not come any more, and that is said
+// once.
+func TestNoSIGCHLD(t *testing.T) {
+	for _, how := range []string{"reset", "reset of all", "foreign handler"} {
+		t.Run(how, func(t *testing.T) { inBothModes(t, "no SIGCHLD", how) })
+	}
+}
+
+func init() {
+	helpers["no SIGCHLD"] = func() int {
+		p, log := loggedProbe()
+		role("exit", "0").Run() // the next death is awaited by signal
+		orphans := 20
+		switch os.Args[1] {
+		case "reset":
+			signal.Reset(unix.SIGCHLD)
+		case "reset of all":
+			signal.Reset()
+		default: // the runtime's handler is replaced, as C code can do
+			orphans = 5 // each a second late
+			var byDefault [16]uintptr
+			unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGCHLD), uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0)
+		}
+		for range orphans {
+			pid, end := orphan(5)
+			end()
+			p.check("exit", p.next(), reaper.Exit{PID: pid, Code: 5})
+			if p.failed {
+				break
+			}
+		}
+		p.check("log", log.count("no SIGCHLD came"), 1)
+		return p.stop()
+	}
+}
+
+// Run ends although a fork hangs, of a program on a dead file system for
+// instance, and leaves no goroutine behind.
+func TestEndBesideHangingFork(t *testing.T) { inBothModes(t, "hanging fork") }
+
+func init() {
+	helpers["hanging fork"] = func() int {
+		child := role("block")
+		child.Start()
+		defer child.Wait()
+		defer child.Process.Kill()
+		before := goleak.IgnoreCurrent()
+		p := startProbe()
+		pid, end := orphan(3)
+		end()
+		p.check("exit", p.next(), reaper.Exit{PID: pid, Code: 3})
+		p.await("sleep", reaper.Asleep)
+		syscall.ForkLock.Lock()
+		defer syscall.ForkLock.Unlock()
+		p.cancel()
+		select {
+		case err := <-p.done:
+			p.check("Run", err, nil)
+		case <-time.After(20 * time.Second):
+			p.check("Run", "not returned after 20 s", nil)
+		}
+		if err := goleak.Find(before); err != nil {
+			p.check("leak", err, nil)
+		}
+		if p.failed {
+			return 1
+		}
+		return 0
+	}
+}
+
+// Started and stopped a thousand times, asleep in the kernel or not, a Reaper
+// leaves no thread, no goroutine and no descriptor behind.
+func TestStartStop(t *testing.T) {
+	t.Parallel()
+	if out, err := nstest.Child(t, "start stop").CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func init() {
+	helpers["start stop"] = func() int {
+		count := func(dir string) int {
+			entries, _ := os.ReadDir("/proc/self/" + dir)
+			return len(entries)
+		}
+		child := role("block")
+		child.Start()
+		defer child.Wait()
+		defer child.Process.Kill()
+		var goroutines goleak.Option
+		var threads, descriptors int
+		for i := range 1000 {
+			if i == 100 { // the runtime has the threads that it needs
+				goroutines, threads, descriptors = goleak.IgnoreCurrent(), count("task"), count("fd")
+			}
+			p := startProbe()
+			if i%10 == 0 {
+				pid, end := orphan(3)
+				end()
+				p.check("exit", p.next(), reaper.Exit{PID: pid, Code: 3})
+				p.await("sleep", reaper.Asleep)
+			}
+			if p.stop() != 0 {
+				return 1
+			}
+		}
+		var p probe
+		if err := goleak.Find(goroutines); err != nil {
+			p.check("goroutines", err, nil)
+		}
+		p.check("descriptors", count("fd"), descriptors)
+		// The runtime may start some at any time.
+		if got := count("task"); got > threads+5 {
+			p.check("threads", got, fmt.Sprint("about ", threads))
+		}
+		if p.failed {
+			return 1
+		}
+		return 0
+	}
+}
