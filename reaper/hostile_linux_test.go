@@ -172,3 +172,65 @@ func init() {
 		return 0
 	}
 }
+
+// A seccomp filter that is installed while Run runs makes it go on as where
+// there are no pidfds, and is logged once. Owners' children are left to them.
+func TestRefusedLater(t *testing.T) {
+	for _, call := range []string{"pidfd_open", "waitid"} {
+		t.Run(call, func(t *testing.T) { inBothModes(t, "refused later", call) })
+	}
+}
+
+func init() {
+	helpers["refused later"] = func() int {
+		p, log := loggedProbe()
+		p.check("first sweep", p.Work().Sweeps > 0, true)
+		ends := map[int]func(){}
+		for range 20 {
+			pid, end := orphan(5)
+			ends[pid] = end
+		}
+		killed, end := orphan(0)
+		defer end()
+		own := role("exit", "7")
+		number := uint32(unix.SYS_PIDFD_OPEN)
+		if os.Args[1] == "waitid" {
+			number = unix.SYS_WAITID
+		} else {
+			own.Start()
+		}
+		p.check("filter", refuseEverywhere(number), nil)
+		for _, end := range ends {
+			end()
+		}
+		for range 20 {
+			e := p.next()
+			p.check(fmt.Sprint("known PID ", e.PID), ends[e.PID] != nil, true)
+			p.check("code", e.Code, 5)
+			if p.failed {
+				break
+			}
+		}
+		unix.Kill(killed, unix.SIGKILL)
+		p.check("exit", p.next(), reaper.Exit{PID: killed, Code: -1, Signal: unix.SIGKILL})
+		p.check("log", log.count("refuses a system call"), 1)
+		if own.Process != nil { // the first sweeps could have had it, and it is old enough
+			p.check("Wait", fmt.Sprint(own.Wait()), "exit status 7")
+		}
+		return p.stop()
+	}
+}
+
+// refuseEverywhere makes a system call fail with EPERM in all threads.
+func refuseEverywhere(call uint32) error {
+	filter := refusal(call)
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}

@@ -88,7 +88,7 @@ func (s *sweeper) loop(ctx context.Context) {
 // of its own, so to ask is not enough.)
 func (s *sweeper) listenAgain(child chan os.Signal, allLived bool) {
 	signal.Notify(child, unix.SIGCHLD)
-	if s.deaf || !allLived || firstDead() == 0 {
+	if s.deaf || !allLived || s.firstDead() <= 0 {
 		return
 	}
 	select {

@@ -23,8 +23,9 @@
 //     released.
 //
 // Where one of them cannot be established, a zombie is collected after 30 s: on
-// systems without pidfds (Linux before 5.4, old gVisor, some seccomp profiles) or
-// without /proc/<pid>/task/<tid>/children, which Run logs once.
+// systems without pidfds (Linux before 5.4, old gVisor, some seccomp profiles,
+// also one that is installed while Run runs) or without
+// /proc/<pid>/task/<tid>/children, which Run logs once.
 //
 // A dead child of another thread that lives is no orphan. It is collected after 5
 // minutes, because a child that was released (os.Process.Release) ends like that.

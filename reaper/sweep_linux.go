@@ -59,6 +59,10 @@ type sweeper struct {
 	examined int // descriptors and children, in this sweep
 	timing
 	full bool // that descriptors ran out was logged
+
+	// What a seccomp filter refuses that was installed later than newSweeper.
+	noOpen bool // pidfd_open
+	noWait bool // waitid
 }
 
 func newSweeper(r *Reaper, t timing) (*sweeper, error) {
@@ -111,13 +115,16 @@ func (s *sweeper) sweep() (collected int, left bool) {
 
 	// One system call when nothing is dead, as after most deaths of children
 	// whose owner was waiting.
-	first := firstDead()
+	first := s.firstDead()
 	for all := false; first != 0; all = true {
 		n, complete := s.round(first, all)
 		collected += n
-		if first = firstDead(); complete {
+		if first = s.firstDead(); complete {
 			break
 		}
+	}
+	if first == unknown && len(s.seen) == 0 {
+		first = 0
 	}
 	if first == 0 {
 		clear(s.held)
@@ -183,7 +190,7 @@ func (s *sweeper) round(first int, all bool) (collected int, complete bool) {
 // set or it is not the leader's. complete is true if all children were listed.
 func (s *sweeper) candidates(first int, all bool) (dead []zombie, complete bool) {
 	until := 0
-	if !all && s.descriptors.count() <= shortPass {
+	if !all && first != unknown && s.descriptors.count() <= shortPass {
 		until = first
 	}
 	children := s.children(until)
@@ -203,7 +210,7 @@ func (s *sweeper) candidates(first int, all bool) (dead []zombie, complete bool)
 			continue
 		}
 		delete(s.held, z.pid)
-		if !s.tooYoung(z) && (z.pid == first || z.peek() == z.pid) {
+		if !s.tooYoung(z) && (z.pid == first || s.isDead(z)) {
 			dead = append(dead, z)
 		}
 	}

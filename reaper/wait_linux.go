@@ -10,9 +10,6 @@ import (
 	"github.com/entrypoint-go/entrypoint/internal/linux"
 )
 
-// firstDead returns the first child that is dead, regardless of its owner, or 0.
-func firstDead() (pid int) { return linux.Peek(unix.P_ALL, 0) }
-
 // isPidfd reports whether fd is a pidfd, of any process.
 func isPidfd(fd int) bool {
 	errno := linux.ProbePidfd(fd)
@@ -33,6 +30,9 @@ func anyAlive() bool {
 // reap waits for a dead child. ok is false if there is none.
 func reap(idType, id int) (e Exit, ok bool) {
 	child, err := linux.Waitid(idType, id, unix.WEXITED|unix.WNOHANG)
+	if err != nil && err != unix.ECHILD && idType == unix.P_PID {
+		return reapOldWay(id)
+	}
 	if err != nil || child.PID == 0 {
 		return Exit{}, false
 	}
@@ -40,6 +40,20 @@ func reap(idType, id int) (e Exit, ok bool) {
 		return Exit{PID: child.PID, Code: child.Status}, true
 	}
 	return Exit{PID: child.PID, Code: -1, Signal: syscall.Signal(child.Status)}, true
+}
+
+// reapOldWay is reap where waitid is refused.
+func reapOldWay(pid int) (e Exit, ok bool) {
+	var status unix.WaitStatus
+	got, err := unix.Wait4(pid, &status, unix.WNOHANG, nil)
+	if err != nil || got != pid {
+		return Exit{}, false
+	}
+	e = Exit{PID: pid, Code: status.ExitStatus()}
+	if status.Signaled() {
+		e.Signal = status.Signal()
+	}
+	return e, true
 }
 
 // processorTime is what the calling thread has used so far.

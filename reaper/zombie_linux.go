@@ -1,7 +1,7 @@
 package reaper
 
 import (
-	"errors"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,18 +36,23 @@ func (s *sweeper) batchSize() int {
 // live and die within the sweep, after all other numbers were used.)
 func (s *sweeper) open(dead []zombie) (batch []zombie) {
 	for _, z := range dead {
-		if s.descriptors != nil {
+		if s.descriptors != nil && !s.noOpen {
 			fd, err := unix.PidfdOpen(z.pid, 0)
-			if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
-				s.warnFull(err)
-				break // with those that we have; the others next time
-			}
-			if err != nil {
+			switch err {
+			case nil:
+				z.fd = fd
+			case unix.ESRCH:
 				continue // gone
+			case unix.EMFILE, unix.ENFILE, unix.ENOMEM:
+				s.warnFull(err)
+				return batch // those that we have; the others next time
+			default:
+				s.noOpen = true
+				s.warnRefused("pidfd_open", err)
+				continue
 			}
-			z.fd = fd
 		}
-		if z.peek() != z.pid {
+		if !s.isDead(z) {
 			z.close()
 			continue
 		}
@@ -61,6 +66,41 @@ func (s *sweeper) warnFull(err error) {
 		s.full = true
 		s.r.logger().Warn("reaper: no descriptor left for a pidfd, orphans are collected when there is one", "error", err)
 	}
+}
+
+func (s *sweeper) warnRefused(call string, err error) {
+	s.r.logger().Warn("reaper: this system refuses a system call now, a seccomp filter probably:"+
+		" dead orphans are collected late", "call", call, "error", err, "after", s.patience)
+}
+
+// unknown is what firstDead returns where waitid is refused.
+const unknown = -1
+
+// firstDead returns the first child that is dead, regardless of its owner, or 0.
+func (s *sweeper) firstDead() (pid int) {
+	if s.noWait {
+		return unknown
+	}
+	pid, err := linux.PeekAny()
+	if err == nil {
+		return pid
+	}
+	s.noWait = true
+	s.warnRefused("waitid", err)
+	if s.descriptors != nil { // waitid is how they are looked at
+		s.descriptors.close()
+		s.descriptors = nil
+	}
+	return unknown
+}
+
+// isDead reports whether z is dead and has not been waited for.
+func (s *sweeper) isDead(z zombie) bool {
+	if s.noWait {
+		p, err := linux.ReadProcess(z.pid)
+		return err == nil && p.Parent == os.Getpid() && p.Dead()
+	}
+	return linux.Peek(z.id()) == z.pid
 }
 
 // findOwners makes one pass over the descriptors, and adds to owner which of
@@ -119,9 +159,11 @@ func (s *sweeper) patienceWith(z zombie) time.Duration {
 	return s.othersPatience
 }
 
-// factsKnown reports whether both facts can be established for z.
+// factsKnown reports whether both facts can be established for z. Without a pidfd
+// of ours it could have been collected, and its number been given to a child of
+// somebody else.
 func (s *sweeper) factsKnown(z zombie) bool {
-	return z.leader && s.descriptors != nil
+	return z.leader && s.descriptors != nil && !s.noOpen
 }
 
 // tooYoung reports whether z has to be left for longer, with or without an owner.
@@ -150,11 +192,6 @@ func (z zombie) id() (idType, id int) {
 		return unix.P_PID, z.pid
 	}
 	return unix.P_PIDFD, z.fd
-}
-
-// peek returns the PID again if z is dead.
-func (z zombie) peek() (pid int) {
-	return linux.Peek(z.id())
 }
 
 func (z zombie) close() {

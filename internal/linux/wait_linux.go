@@ -61,6 +61,20 @@ func Peek(idType, id int) (pid int) {
 	return newChild(&info).PID
 }
 
+// PeekAny is Peek at the first of all children. It returns an error only where
+// the system call is refused, by a seccomp filter for instance.
+func PeekAny() (pid int, err error) {
+	var info unix.Siginfo
+	switch errno := peek(unix.P_ALL, 0, &info); errno {
+	case 0:
+		return newChild(&info).PID, nil
+	case unix.ECHILD:
+		return 0, nil
+	default:
+		return 0, errno
+	}
+}
+
 // ProbePidfd returns 0 if fd is a pidfd of a child, alive or dead, ECHILD if it
 // is one of another process, and EBADF if it is no pidfd. It never blocks.
 // Without an answer to write the kernel needs a quarter less time.
