@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strings"
 	"sync"
@@ -233,4 +234,42 @@ func refuseEverywhere(call uint32) error {
 		return errno
 	}
 	return nil
+}
+
+// Where the kernel lists no children, all processes are examined each time. The
+// sweeps take at most 1 % of a processor all the same.
+func TestBoundWithoutChildrenFiles(t *testing.T) {
+	t.Parallel()
+	if out, err := nstest.Command(t, "no children files").CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func init() {
+	helpers["no children files"] = func() int {
+		if err := unix.Mount("none", "/proc/1/task", "tmpfs", 0, ""); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		p, log := loggedProbe()
+		p.check("log", log.count("no /proc/<pid>/task/<tid>/children"), 1)
+		for range 100 { // to be examined; they end with the namespace
+			exec.Command("sleep", "1000").Start()
+		}
+		late := exec.Command("true") // with a zombie there is something to look for
+		late.Start()
+		p.await("zombie", func() bool { return isZombie(late.Process.Pid) })
+		before, start := p.Work(), time.Now()
+		for time.Since(start) < 4*time.Second {
+			exec.Command("true").Run()
+		}
+		after, took := p.Work(), time.Since(start)
+		late.Wait()
+		busy, sweeps := after.Busy-before.Busy, after.Sweeps-before.Sweeps
+		allowed := took/100 + 2*busy/time.Duration(max(1, sweeps)) + 5*time.Millisecond // what is lent at the start
+		if busy > allowed {
+			p.check("processor time of the sweeps", fmt.Sprint(busy, " in ", sweeps), fmt.Sprint("at most ", allowed, " of ", took))
+		}
+		return p.stop()
+	}
 }

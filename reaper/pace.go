@@ -21,13 +21,11 @@ const (
 	// together, more of them are then found in each sweep.
 	spacing = 10
 
-	// perSweep and perExit are how many descriptors and children are examined
-	// without charge if an orphan was found. Up to there that takes about as
-	// long as collecting, and every orphan is collected when it dies. They are
-	// numbers and not times: on a busy machine everything takes longer, which is
-	// no reason to do it later.
-	perSweep = 512
-	perExit  = 8
+	// perSweep and perExit are not charged if an orphan was found: some hundred
+	// descriptors are examined in that time, and every orphan is collected when
+	// it dies.
+	perSweep = 200 * time.Microsecond
+	perExit  = 25 * time.Microsecond
 
 	// inVain is what a sweep is charged that collects nothing: the time that the
 	// runtime needs for a signal. A program that runs one command after the
@@ -35,9 +33,9 @@ const (
 	// that are not for the Reaper.
 	inVain = 100 * time.Microsecond
 
-	// perThing is the most that is charged for one descriptor or child. It takes
-	// 0.3 µs; a sweep that takes much longer has been interrupted.
-	perThing = time.Microsecond
+	// maxRest bounds what follows from one wrong measurement, of a virtual machine
+	// that was stopped for instance.
+	maxRest = time.Minute
 )
 
 // A pace rate-limits the sweeps of a process that has very many descriptors or
@@ -49,12 +47,12 @@ type pace struct {
 	at    time.Time     // of the last sweep
 }
 
-// spend records a sweep that took d to examine so many things, descriptors and
-// children, and to collect so many exits.
-func (p *pace) spend(now time.Time, d time.Duration, things, exits int) {
-	d = min(d, time.Duration(things)*perThing)
-	if free := perSweep + exits*perExit; exits > 0 && things > 0 {
-		d = d * time.Duration(max(0, things-free)) / time.Duration(things)
+// spend records a sweep that took d and collected so many exits. What counts is
+// what was measured: descriptors and processes that are slow to examine are
+// examined less often.
+func (p *pace) spend(now time.Time, d time.Duration, exits int) {
+	if exits > 0 {
+		d = max(0, d-perSweep-time.Duration(exits)*perExit)
 	}
 	p.spent = max(0, p.spent-now.Sub(p.at)/share) + d
 	if exits == 0 {
@@ -71,5 +69,5 @@ func (p *pace) next() time.Time {
 	if rest > longRest {
 		rest = max(longRest, debt*maxShare)
 	}
-	return p.at.Add(rest)
+	return p.at.Add(min(rest, maxRest))
 }

@@ -7,14 +7,14 @@ import (
 
 // Sweeps that find nothing, each as soon as it is allowed.
 func TestPaceBoundsLooking(t *testing.T) {
-	for _, cost := range []time.Duration{200 * time.Microsecond, 10 * time.Millisecond, time.Second} {
+	for _, cost := range []time.Duration{200 * time.Microsecond, 10 * time.Millisecond, 500 * time.Millisecond} {
 		var p pace
 		start := time.Unix(0, 0)
 		now, busy := start, time.Duration(0)
 		for range 10_000 {
 			now = now.Add(cost)
 			busy += cost
-			p.spend(now, cost, 10_000_000, 0)
+			p.spend(now, cost, 0)
 			now = p.next()
 		}
 		if got := float64(busy) / float64(now.Sub(start)); got > 0.01 {
@@ -27,7 +27,7 @@ func TestPaceLetsSmallSweepsPass(t *testing.T) {
 	var p pace
 	now := time.Unix(0, 0)
 	for range 10_000 {
-		p.spend(now, time.Millisecond, perSweep, 1)
+		p.spend(now, perSweep+perExit, 1)
 		if next := p.next(); next.After(now) {
 			t.Fatalf("a small sweep that was worth it has to wait %v", next.Sub(now))
 		}
@@ -36,14 +36,38 @@ func TestPaceLetsSmallSweepsPass(t *testing.T) {
 
 // The other way round: how old a zombie gets with very many descriptors.
 func TestPaceBoundsAge(t *testing.T) {
-	var p pace
-	now := time.Unix(0, 0)
-	for range 100 {
-		p.spend(now, 10*time.Millisecond, 30_000, 1) // two passes over 15,000
-		rest := p.next().Sub(now)
-		if rest > longRest {
-			t.Fatalf("the next sweep comes after %v, want at most %v", rest, longRest)
+	for _, c := range []struct{ cost, want time.Duration }{
+		{10 * time.Millisecond, longRest}, // two passes over 15,000
+		{time.Hour, maxRest},              // no measurement
+	} {
+		var p pace
+		now := time.Unix(0, 0)
+		for range 100 {
+			p.spend(now, c.cost, 1)
+			rest := p.next().Sub(now)
+			if rest > c.want {
+				t.Fatalf("after %v the next sweep comes after %v, want at most %v", c.cost, rest, c.want)
+			}
+			now = p.next()
 		}
-		now = p.next()
+	}
+}
+
+// Orphans that die without a pause, where each sweep takes long for whatever
+// reason: few things that are slow, or many.
+func TestPaceBoundsCollecting(t *testing.T) {
+	for _, cost := range []time.Duration{2 * time.Millisecond, 8 * time.Millisecond, 22 * time.Millisecond, 100 * time.Millisecond} {
+		var p pace
+		start := time.Unix(0, 0)
+		now, busy := start, time.Duration(0)
+		for range 10_000 {
+			now = now.Add(cost)
+			busy += cost
+			p.spend(now, cost, 3)
+			now = p.next()
+		}
+		if got := float64(busy) / float64(now.Sub(start)); got > 0.0101 {
+			t.Errorf("sweeps of %v take %.2f %% of a processor, want at most 1 %%", cost, 100*got)
+		}
 	}
 }

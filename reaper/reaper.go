@@ -102,7 +102,8 @@ type work struct {
 // 20 ms and so on up to 10 s, because the owner may release it without a sign.
 // With thousands of descriptors or children, sweeps are rate-limited to 1 % of
 // one processor over time: with 15,000 descriptors a zombie gets about 2.7 s old
-// at most. With some hundred, each orphan is collected when it dies.
+// at most. With some hundred, each orphan is collected when it dies. What counts
+// is the processor time that was measured, so slow descriptors count for more.
 //
 // Run does not rely on SIGCHLD alone, which signal.Reset or C code may take away.
 // It looks for a dead child after ten seconds in which nothing happened, then at

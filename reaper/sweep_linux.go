@@ -56,7 +56,6 @@ type sweeper struct {
 	deaf     bool         // no SIGCHLD came when a child died
 	saidDeaf bool
 	pace     pace
-	examined int // descriptors and children, in this sweep
 	timing
 	full bool // that descriptors ran out was logged
 
@@ -77,7 +76,7 @@ func newSweeper(r *Reaper, t timing) (*sweeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.pace.spend(time.Now(), processorTime()-start, d.count(), 0)
+	s.pace.spend(time.Now(), processorTime()-start, 0)
 	if s.descriptors = d; !d.osHasPidfds() {
 		s.descriptors = nil
 		d.close()
@@ -110,8 +109,7 @@ func (s *sweeper) close() {
 func (s *sweeper) sweep() (collected int, left bool) {
 	runtime.LockOSThread() // processorTime is the thread's
 	defer runtime.UnlockOSThread()
-	start := processorTime()
-	s.examined = 0
+	start, startTime := processorTime(), time.Now()
 
 	// One system call when nothing is dead, as after most deaths of children
 	// whose owner was waiting.
@@ -132,7 +130,12 @@ func (s *sweeper) sweep() (collected int, left bool) {
 	}
 
 	busy := processorTime() - start
-	s.pace.spend(time.Now(), busy, s.examined, collected)
+	if s.leader == nil {
+		// Some kernels that do not list children count processor time in ticks
+		// (gVisor). There is no hurry on them.
+		busy = time.Since(startTime)
+	}
+	s.pace.spend(time.Now(), busy, collected)
 	s.r.countWork(func(w *work) {
 		w.Sweeps++
 		w.Busy += busy
@@ -203,7 +206,6 @@ func (s *sweeper) candidates(first int, all bool) (dead []zombie, complete bool)
 			s.forget(children)
 		}
 	}
-	s.examined += len(children)
 	for _, z := range children {
 		// While its owner's pidfd still shows this zombie, no pass is needed.
 		if fd, ok := s.held[z.pid]; ok && linux.Peek(unix.P_PIDFD, fd) == z.pid {

@@ -116,7 +116,6 @@ func (s *sweeper) findOwners(owner map[int]int, batch []zombie) error {
 		ours[z.fd] = true
 	}
 	s.r.countWork(func(w *work) { w.Passes++ })
-	defer func() { s.examined += s.descriptors.visited }()
 	return s.descriptors.visit(func(fd int) {
 		if !isChild(fd) || ours[fd] {
 			return // no pidfd of a child: the common case
