@@ -63,18 +63,24 @@ func (c *children) list(pid int) (pids []int) {
 }
 
 // childrenOfOthers lists the children of the threads other than the leader. A
-// thread or a child that ends meanwhile may hide some.
-func childrenOfOthers() (pids []int) {
-	for _, tid := range linux.Numbers("/proc/self/task") {
+// thread or a child that ends meanwhile may hide some. complete is false if no
+// descriptor was free to read all.
+func childrenOfOthers() (pids []int, complete bool) {
+	threads := linux.Numbers("/proc/self/task")
+	complete = len(threads) > 0
+	for _, tid := range threads {
 		if tid == os.Getpid() {
 			continue
 		}
-		if c, err := openChildren(tid); err == nil {
-			pids = append(pids, c.list(0)...)
-			c.close()
+		c, err := openChildren(tid)
+		if err != nil {
+			complete = complete && !linux.NoDescriptor(err)
+			continue
 		}
+		pids = append(pids, c.list(0)...)
+		c.close()
 	}
-	return pids
+	return pids, complete
 }
 
 // childrenByParent lists all children where the kernel has no children files.

@@ -153,21 +153,27 @@ func (r *Reaper) logger() *slog.Logger {
 // namespace, elsewhere the descendants of this process and nothing else. It is
 // meant as the last thing that a program does.
 //
-// Each process gets SIGTERM, and SIGCONT in case it is stopped. Terminate returns
-// nil as soon as no process is left that runs. When ctx ends, those left get
-// SIGKILL; half a second later Terminate gives up and returns an error with their
-// process IDs. If ctx has ended already, SIGTERM and SIGKILL are sent at once.
+// Each process gets SIGTERM, and SIGCONT in case it is stopped. One that ignores
+// SIGTERM and has a terminal, as an interactive shell, gets SIGHUP too. Terminate
+// returns nil as soon as no process is left that runs. When ctx ends, those left
+// get SIGKILL; half a second later Terminate gives up and returns an error with
+// their process IDs. If ctx has ended already, SIGTERM and SIGKILL are sent at once.
+//
+// What may not be signalled, a process of another user, is named once in the log
+// of the Reaper that is running, or in slog.Default(), and not waited for. The
+// kernel ends it with PID 1.
 //
 // While it runs, this process adopts orphaned descendants, so that none escapes
 // by the death of its parent. Zombies are collected by the rule of [Reaper.Run]:
 // children of an exec.Cmd are ended like all others, and their exit statuses are
 // left for Wait. A Reaper may be running; its OnReap sees what Terminate ends.
 //
-// If /proc is missing or belongs to another PID namespace, Terminate cannot list
-// the processes. As PID 1 it then sends SIGTERM to all, waits until ctx ends or
-// no process exists, sends SIGKILL, and returns an error; elsewhere it does
-// nothing and returns an error. On systems other than Linux the error wraps
-// [errors.ErrUnsupported].
+// If /proc is missing or belongs to another PID namespace, or no descriptor is left
+// to read it, Terminate cannot list the processes. As PID 1 it then sends SIGTERM
+// to all at once, and waits for its descendants; those that entered the container
+// from outside are not waited for. Elsewhere it returns an error. (A Reaper that is
+// running keeps a descriptor for Terminate.) On systems other than Linux the error
+// wraps [errors.ErrUnsupported].
 func Terminate(ctx context.Context) error {
 	return terminate(ctx)
 }

@@ -379,9 +379,12 @@ func TestProc(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			// A log record and two errors.
-			if got := strings.Count(string(out), c.want); got != 3 {
-				t.Errorf("%q occurs %d times, want 3:\n%s", c.want, got, out)
+			// A log record and an error.
+			if got := strings.Count(string(out), c.want); got != 2 {
+				t.Errorf("%q occurs %d times, want 2:\n%s", c.want, got, out)
+			}
+			if !strings.HasSuffix(string(out), "\n<nil> true true\n") {
+				t.Errorf("want Terminate to end the sleeper and not to fail, before the deadline:\n%s", out)
 			}
 		})
 	}
@@ -389,7 +392,7 @@ func TestProc(t *testing.T) {
 
 func init() {
 	helpers["no proc"] = func() int {
-		own := role("exit", "7")
+		own, sleeper := role("exit", "7"), role("sleeper", "exit", "3")
 		own.Start()
 		if len(os.Args) == 1 {
 			if err := unix.Mount("none", "/proc", "tmpfs", 0, ""); err != nil {
@@ -402,9 +405,13 @@ func init() {
 			fmt.Println("Wait:", err)
 			return 1
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ready, _ := sleeper.StdoutPipe()
+		sleeper.Start()
+		ready.Read(make([]byte, 1))
+		ctx, cancel := within(20 * time.Second)
 		defer cancel()
-		fmt.Println(reaper.Terminate(ctx))
+		err := reaper.Terminate(ctx)
+		fmt.Println(err, ctx.Err() == nil, fmt.Sprint(sleeper.Wait()) == "exit status 3")
 		return 0
 	}
 }

@@ -47,6 +47,7 @@ type sweeper struct {
 	queue       *queue       // nil: no OnReap
 	leader      *children    // of the first thread; nil: the kernel does not list them
 	descriptors *descriptors // nil: package os has no pidfds
+	reserve     int          // a descriptor for Terminate, in case that none is left; or -1
 
 	held     map[int]int      // dead child that has an owner → the owner's pidfd
 	seen     map[int]sighting // zombies that must be old before they are collected
@@ -68,7 +69,7 @@ func newSweeper(r *Reaper, t timing) (*sweeper, error) {
 	if err := linux.CheckProc(); err != nil {
 		return nil, fmt.Errorf("reaper: Run: %w", err)
 	}
-	s := &sweeper{r: r, timing: t, held: map[int]int{}, seen: map[int]sighting{}}
+	s := &sweeper{r: r, timing: t, reserve: -1, held: map[int]int{}, seen: map[int]sighting{}}
 	runtime.LockOSThread() // processorTime is the thread's
 	defer runtime.UnlockOSThread()
 	start := processorTime() // the first list costs time, too
@@ -92,10 +93,24 @@ func newSweeper(r *Reaper, t timing) (*sweeper, error) {
 		s.close()
 		return nil, err
 	}
+	if fd, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0); err == nil {
+		s.reserve = fd
+	}
 	return s, nil
 }
 
+// giveReserve makes the reserved descriptor free, and reports whether there was one.
+func (s *sweeper) giveReserve() bool {
+	if s == nil || s.reserve < 0 {
+		return false
+	}
+	unix.Close(s.reserve)
+	s.reserve = -1
+	return true
+}
+
 func (s *sweeper) close() {
+	s.giveReserve()
 	if s.descriptors != nil {
 		s.descriptors.close()
 	}
@@ -238,15 +253,17 @@ func (s *sweeper) children(until int) (children []zombie) {
 // thread, it returns all.
 func (s *sweeper) othersChildren() (children []zombie, due bool) {
 	now := time.Now()
-	list := childrenByParent
-	if s.leader != nil {
+	var list []int
+	if s.leader == nil {
+		list = childrenByParent()
+	} else {
 		if now.Sub(s.othersAt) < othersEvery && s.mayReapIn(now) > 0 {
 			return nil, false
 		}
-		list = childrenOfOthers
+		list, _ = childrenOfOthers()
 	}
 	s.othersAt = now
-	for _, pid := range list() {
+	for _, pid := range list {
 		children = append(children, zombie{pid, -1, false})
 	}
 	return children, true

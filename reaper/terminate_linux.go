@@ -2,7 +2,6 @@ package reaper
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,9 +14,18 @@ import (
 	"github.com/entrypoint-go/entrypoint/internal/linux"
 )
 
-// killWait is how long the end of a process may take after SIGKILL: it frees
-// its memory first, and may be in a system call that cannot be interrupted.
-const killWait = 500 * time.Millisecond
+const (
+	// killWait is how long the end of a process may take after SIGKILL: it frees
+	// its memory first, and may be in a system call that cannot be interrupted.
+	killWait = 500 * time.Millisecond
+
+	// The pauses between rounds without a sign. They are for ends that bring no
+	// SIGCHLD, and last as many times as long as a round, too.
+	minPause  = time.Millisecond
+	maxPause  = 200 * time.Millisecond
+	pollPause = 5 * time.Millisecond // for a process that cannot be watched
+	perRound  = 50
+)
 
 func terminate(ctx context.Context) error {
 	return terminateWith(ctx, killWait)
@@ -28,13 +36,17 @@ func terminateWith(ctx context.Context, killWait time.Duration) error {
 	signal.Notify(child, unix.SIGCHLD)
 	defer signal.Stop(child)
 
-	if err := linux.CheckProc(); err != nil {
-		if os.Getpid() == 1 {
-			terminateUnseen(ctx, child)
-		}
-		return fmt.Errorf("reaper: Terminate: cannot tell which processes are left: %w", err)
+	t := terminator{signal: unix.SIGTERM, sent: map[identity]bool{}, denied: map[identity]bool{},
+		sentChild: map[int]bool{}, ended: make(chan struct{}, 1), pause: minPause}
+	defer t.close()
+	t.noProc = linux.CheckProc()
+	if linux.NoDescriptor(t.noProc) {
+		t.noProc = nil // there may be one later
 	}
 	if os.Getpid() != 1 {
+		if t.noProc != nil {
+			return fmt.Errorf("reaper: Terminate: cannot tell which processes are left: %w", t.noProc)
+		}
 		release, err := adopt()
 		if err != nil {
 			return fmt.Errorf("reaper: Terminate: become a subreaper: %w", err)
@@ -42,41 +54,23 @@ func terminateWith(ctx context.Context, killWait time.Duration) error {
 		defer release()
 	}
 
-	t := terminator{signal: unix.SIGTERM, sent: map[identity]bool{}, ended: make(chan struct{}, 1)}
-	defer t.close()
 	deadline := ctx.Done()
 	var giveUp <-chan time.Time
 	for {
-		left, fresh, none := t.round()
-		if none {
-			return nil
+		left, none, err := t.round()
+		if none || err != nil {
+			return err
 		}
 		select {
-		case <-fresh: // who was signalled just now may have forked before
 		case <-child:
 		case <-t.ended:
-		case <-t.tick():
+		case <-time.After(t.pause):
 		case <-deadline:
 			deadline = nil
 			giveUp = time.After(killWait)
 			t.kill()
 		case <-giveUp:
 			return fmt.Errorf("reaper: Terminate: left %v after SIGKILL: PID %v", killWait, pids(left))
-		}
-	}
-}
-
-// terminateUnseen is for a PID 1 that cannot list the others. kill also counts
-// zombies as processes, so it mostly takes until ctx ends.
-func terminateUnseen(ctx context.Context, child <-chan os.Signal) {
-	unix.Kill(-1, unix.SIGTERM)
-	unix.Kill(-1, unix.SIGCONT)
-	for unix.Kill(-1, 0) == nil {
-		select {
-		case <-child:
-		case <-ctx.Done():
-			unix.Kill(-1, unix.SIGKILL)
-			return
 		}
 	}
 }
@@ -93,19 +87,46 @@ func identify(p linux.Process) identity { return identity{p.PID, p.Start} }
 // descendant to end is always a child of this process, because those of dead
 // parents are adopted. A process that entered the PID namespace of a PID 1 from
 // outside (docker exec) is no descendant; its parent is shown as 0. The
-// terminator holds pidfds of those.
+// terminator holds pidfds of those. The pauses are for all other cases.
 type terminator struct {
-	signal  syscall.Signal
-	sent    map[identity]bool // who has got the signal
+	signal    syscall.Signal
+	sent      map[identity]bool // who has got the signal
+	denied    map[identity]bool // who may not be signalled, and is not waited for
+	sentChild map[int]bool      // children that /proc does not show
+	sentAll   bool              // all at once, by PID 1
+	noProc    error             // why the processes cannot be listed
+	empty     int               // rounds in a row in which nobody was found
+	pause     time.Duration     // until the next round
+
 	watched map[identity]*os.File
 	ended   chan struct{} // one of the watched has ended
 	poll    bool          // for one that cannot be watched
 	own     *sweeper      // collects when no Reaper is running
 }
 
-// round collects the dead and signals the living. fresh is ready when any of
-// them had not been signalled before, or when some must have been missed.
-func (t *terminator) round() (left []linux.Process, fresh <-chan time.Time, none bool) {
+// round collects the dead and signals the living. none is that nobody is left
+// who is waited for.
+func (t *terminator) round() (left []linux.Process, none bool, err error) {
+	start := time.Now()
+	left, fresh, denied, none, err := t.lockedRound()
+	t.warnDenied(denied)
+
+	// Who was signalled just now may have forked before.
+	if t.pause *= 2; fresh || t.empty == 1 {
+		t.pause = minPause
+	}
+	limit := maxPause
+	if t.poll {
+		limit = pollPause
+	}
+	t.pause = max(min(t.pause, limit), perRound*time.Since(start))
+	if fresh {
+		t.pause = minPause
+	}
+	return left, none, err
+}
+
+func (t *terminator) lockedRound() (left []linux.Process, fresh bool, denied []linux.Process, none bool, err error) {
 	// The lock also hides the pidfds below from a Reaper, which would take them
 	// for those of owners.
 	process.Lock()
@@ -118,23 +139,86 @@ func (t *terminator) round() (left []linux.Process, fresh <-chan time.Time, none
 		for end := time.Now().Add(5 * time.Millisecond); killChildren() > 0 && time.Now().Before(end); {
 		}
 	}
-	left, none = running()
+	// Every living descendant has a line of living parents up to this process.
+	alive := anyAlive()
+	all, err := t.list()
+	if linux.NoDescriptor(err) && process.sweeper.giveReserve() {
+		all, err = t.list()
+	}
+	if err != nil {
+		none, err = t.unlisted(alive, err)
+		return nil, false, nil, none, err
+	}
+	for _, p := range all {
+		if id := identify(p); !t.sent[id] {
+			t.sent[id] = true
+			switch was := t.denied[id]; {
+			case t.send(p):
+				delete(t.denied, id)
+				t.watch(p)
+				fresh = true
+			case !was:
+				t.denied[id] = true
+				denied = append(denied, p)
+			}
+		}
+		if !t.denied[identify(p)] {
+			left = append(left, p)
+		}
+	}
+	none = len(left) == 0 && t.nobodyUnseen(alive, &fresh)
 	for none && t.collect() {
 		// Some died after the sweep above. They are collected before we return.
 	}
-	if !none && len(left) == 0 {
-		fresh = time.After(time.Millisecond)
+	return left, fresh, denied, none, nil
+}
+
+// nobodyUnseen reports whether /proc, which shows nobody to wait for, is right. It
+// may be wrong about a process that got a new parent while it was read, or that
+// it hides (mount option hidepid).
+func (t *terminator) nobodyUnseen(alive bool, fresh *bool) bool {
+	if !alive && (os.Getpid() != 1 || unix.Kill(-1, 0) == unix.ESRCH) {
+		return true
 	}
-	for _, p := range left {
-		if t.sent[identify(p)] {
-			continue
+	*fresh = *fresh || t.empty == 0
+	return t.nobodyLives(alive)
+}
+
+// nobodyLives is for children that are not on the list. Who is alive may not be
+// signalled, or is only traced by this process. Who exists and is no child is dead,
+// may not be signalled, or has entered and is hidden. The children's lists may lack
+// some while processes come and go, but not each time.
+func (t *terminator) nobodyLives(alive bool) bool {
+	if alive {
+		if any, known := t.signalChildren(); any || !known {
+			t.empty = 0
+			return false
 		}
-		t.sent[identify(p)] = true
-		t.send(p)
-		t.watch(p)
-		fresh = time.After(time.Millisecond)
 	}
-	return left, fresh, none
+	t.empty++
+	return t.empty >= 5
+}
+
+// unlisted is a round without a list. The children alone tell of the end then:
+// those who entered from outside are signalled, and not waited for.
+func (t *terminator) unlisted(alive bool, err error) (none bool, _ error) {
+	if os.Getpid() == 1 && !t.sentAll {
+		t.sentAll = true
+		unix.Kill(-1, t.signal)
+		if t.signal == unix.SIGTERM {
+			unix.Kill(-1, unix.SIGCONT)
+		}
+	}
+	if !alive {
+		return true, nil
+	}
+	if t.noProc != nil {
+		return false, nil
+	}
+	if _, known := livingChildren(); os.Getpid() != 1 && !known {
+		return false, fmt.Errorf("reaper: Terminate: cannot tell which processes are left: %w", err)
+	}
+	return t.nobodyLives(alive), nil
 }
 
 // collect makes one sweep, and reports whether another may find more.
@@ -154,104 +238,29 @@ func (t *terminator) collect() bool {
 	return left && collected > 0
 }
 
-// send signals p and nobody else: the pidfd pins a process before the
-// comparison shows that it is p.
-func (t *terminator) send(p linux.Process) {
-	fd, err := unix.PidfdOpen(p.PID, 0)
-	if err == nil {
-		defer unix.Close(fd)
-	}
-	if now, err := linux.ReadProcess(p.PID); err != nil || identify(now) != identify(p) {
+// warnDenied names those who may not be signalled. A log that blocks does not hold
+// up the rest.
+func (t *terminator) warnDenied(denied []linux.Process) {
+	if len(denied) == 0 {
 		return
 	}
-	send := func(s syscall.Signal) {
-		// A seccomp profile may refuse either call. Not after ESRCH: then the
-		// number may be somebody else's by now.
-		if fd < 0 || refused(unix.PidfdSendSignal(fd, s, nil, 0)) {
-			unix.Kill(p.PID, s)
-		}
+	process.Lock()
+	logger := slog.Default()
+	if process.sweeper != nil {
+		logger = process.sweeper.r.logger()
 	}
-	send(t.signal)
-	if t.signal == unix.SIGTERM {
-		send(unix.SIGCONT) // a stopped process keeps the SIGTERM for later
-	}
-}
-
-func refused(err error) bool {
-	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS)
-}
-
-// kill sends SIGKILL from now on.
-func (t *terminator) kill() {
-	t.signal = unix.SIGKILL
-	clear(t.sent)
-	if os.Getpid() == 1 {
-		// To all at once: nobody can fork between two signals. Only PID 1 may
-		// use -1, elsewhere it means every process of the user.
-		unix.Kill(-1, unix.SIGKILL)
-	}
-}
-
-// killChildren sends SIGKILL to the children of the leader thread, and returns
-// how many of them were alive.
-func killChildren() (alive int) {
-	leader, err := openChildren(os.Getpid())
-	if err != nil {
-		return 0
-	}
-	defer leader.close()
-	for _, pid := range leader.list(0) {
-		fd, err := unix.PidfdOpen(pid, 0)
-		if err != nil {
-			continue
-		}
-		if isChild(fd) && linux.Peek(unix.P_PIDFD, fd) == 0 {
-			alive++
-			unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
-		}
-		unix.Close(fd)
-	}
-	return alive
-}
-
-// watch makes ended report the end of p, if that brings no SIGCHLD.
-func (t *terminator) watch(p linux.Process) {
-	if p.Parent != 0 || t.watched[identify(p)] != nil {
-		return
-	}
-	fd, err := unix.PidfdOpen(p.PID, unix.PIDFD_NONBLOCK)
-	if err != nil {
-		t.poll = true
-		return
-	}
-	f := os.NewFile(uintptr(fd), "pidfd")
-	if t.watched == nil {
-		t.watched = map[identity]*os.File{}
-	}
-	t.watched[identify(p)] = f
-	conn, err := f.SyscallConn()
-	if err != nil {
-		t.poll = true
-		return
-	}
+	process.Unlock()
+	logged := make(chan struct{})
 	go func() {
-		conn.Read(func(fd uintptr) bool {
-			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-			return n > 0 || err != nil
-		})
-		select {
-		case t.ended <- struct{}{}:
-		default:
+		defer close(logged)
+		for _, p := range denied {
+			logger.Warn("reaper: Terminate may not signal a process, so it is not waited for", "pid", p.PID, "name", p.Name)
 		}
 	}()
-}
-
-// tick replaces a pidfd that could not be opened.
-func (t *terminator) tick() <-chan time.Time {
-	if !t.poll {
-		return nil
+	select {
+	case <-logged:
+	case <-time.After(100 * time.Millisecond):
 	}
-	return time.After(5 * time.Millisecond)
 }
 
 func (t *terminator) close() {
@@ -261,44 +270,6 @@ func (t *terminator) close() {
 	if t.own != nil {
 		t.own.close()
 	}
-}
-
-// running returns the processes that Terminate is for and that are not dead.
-// A process that gets a new parent while /proc is read may be missing from the
-// list. none is certain.
-func running() (left []linux.Process, none bool) {
-	// Every living descendant has a line of living parents up to this process.
-	alive := anyAlive()
-	if !alive && (os.Getpid() != 1 || unix.Kill(-1, 0) == unix.ESRCH) {
-		return nil, true
-	}
-	all := linux.Processes()
-	parent := make(map[int]int, len(all))
-	for _, p := range all {
-		parent[p.PID] = p.Parent
-	}
-	for _, p := range all {
-		if !p.Dead() && mayEnd(p, parent) {
-			left = append(left, p)
-		}
-	}
-	return left, !alive && len(left) == 0
-}
-
-// mayEnd reports whether p is one that Terminate may end.
-func mayEnd(p linux.Process, parent map[int]int) bool {
-	const kernelThread = 0x00200000 // PF_KTHREAD; a PID 1 of a machine sees them
-	self := os.Getpid()
-	if self == 1 {
-		return p.PID != 1 && p.Flags&kernelThread == 0
-	}
-	pid := p.PID
-	for range parent { // bounded: numbers may be reused while /proc is read
-		if pid = parent[pid]; pid == self {
-			return true
-		}
-	}
-	return false
 }
 
 func pids(all []linux.Process) (pids []int) {

@@ -282,7 +282,9 @@ func TestTerminateForeign(t *testing.T) {
 		t.Fatal(err)
 	}
 	foreign := exec.Command(nsenter, "-t", fmt.Sprint(cmd.Process.Pid), "-p", "-m", "sh", "-c",
-		`trap "exec sleep 0.5" TERM; echo ready; sleep 1000; exit 1`)
+		`trap "exec sleep 0.5" TERM; echo ready; while :; do read line; done`)
+	stdin, _ := foreign.StdinPipe() // which never has a line
+	defer stdin.Close()
 	ready, _ := foreign.StdoutPipe()
 	if err := foreign.Start(); err != nil {
 		t.Fatal(err)

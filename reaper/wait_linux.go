@@ -1,7 +1,6 @@
 package reaper
 
 import (
-	"errors"
 	"syscall"
 	"time"
 
@@ -19,12 +18,18 @@ func isPidfd(fd int) bool {
 // isChild reports whether the process of a pidfd is a child of this one.
 func isChild(pidfd int) bool { return linux.ProbePidfd(pidfd) == 0 }
 
-// anyAlive reports whether any child of this process is alive. Asked for
-// children that have stopped, waitid returns ECHILD when there is none that
-// could ever stop: zombies do not count.
+// anyAlive reports whether any child of this process is alive, or any process
+// that it traces. Asked for children that have stopped, waitid returns ECHILD when
+// there is none that could ever stop: zombies do not count. __WALL is for children
+// of clone that send another signal than SIGCHLD when they end, or none. Where
+// waitid is refused, the answer is true.
 func anyAlive() bool {
-	_, err := linux.Waitid(unix.P_ALL, 0, unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT)
-	return !errors.Is(err, unix.ECHILD)
+	const options = unix.WSTOPPED | unix.WNOHANG | unix.WNOWAIT
+	_, err := linux.Waitid(unix.P_ALL, 0, options|unix.WALL)
+	if err == unix.EINVAL { // before Linux 4.7
+		_, err = linux.Waitid(unix.P_ALL, 0, options)
+	}
+	return err != unix.ECHILD
 }
 
 // reap waits for a dead child. ok is false if there is none.

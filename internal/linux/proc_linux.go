@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // CheckProc reports what is wrong with /proc: it is not mounted, or it belongs
@@ -37,6 +38,7 @@ type Process struct {
 	PID, Parent int
 	Name        string // at most 15 bytes, of any value
 	State       byte   // of the main thread: R, S, Z, …
+	Terminal    bool   // it has a controlling terminal
 	Flags       uint64
 	Threads     int
 	Start       uint64 // in clock ticks since boot
@@ -58,14 +60,46 @@ func ReadProcess(pid int) (Process, error) {
 }
 
 // Processes returns every process that /proc shows. Some may have ended since,
-// and others may have started.
+// and others may have started. What cannot be read is left out.
 func Processes() (all []Process) {
-	for _, pid := range Numbers("/proc") {
-		if p, err := ReadProcess(pid); err == nil {
+	all, _ = ListProcesses()
+	return all
+}
+
+// ListProcesses is Processes, and returns an error if some are left out because
+// no descriptor is free to read them.
+func ListProcesses() (all []Process, err error) {
+	numbers, err := numbers("/proc")
+	if err != nil {
+		return nil, err
+	}
+	for _, pid := range numbers {
+		switch p, err := ReadProcess(pid); {
+		case err == nil:
 			all = append(all, p)
+		case NoDescriptor(err):
+			return all, err
 		}
 	}
-	return all
+	return all, nil
+}
+
+// NoDescriptor reports whether err is that this process, or the system, has no
+// descriptor left.
+func NoDescriptor(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
+// Ignores reports whether a process ignores a signal.
+func Ignores(pid int, s syscall.Signal) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return false
+	}
+	_, mask, _ := strings.Cut(string(status), "\nSigIgn:\t")
+	mask, _, _ = strings.Cut(mask, "\n")
+	set, err := strconv.ParseUint(mask, 16, 64)
+	return err == nil && set&(1<<(s-1)) != 0
 }
 
 var errStat = errors.New("malformed stat file")
@@ -89,13 +123,14 @@ func ParseStat(stat []byte) (Process, error) {
 		return n
 	}
 	p := Process{
-		PID:     int(number(bytes.TrimSpace(stat[:open]))),
-		Name:    string(stat[open+1 : end]),
-		State:   f[0][0],
-		Parent:  int(number(f[4-3])),
-		Flags:   number(f[9-3]),
-		Threads: int(number(f[20-3])),
-		Start:   number(f[22-3]),
+		PID:      int(number(bytes.TrimSpace(stat[:open]))),
+		Name:     string(stat[open+1 : end]),
+		State:    f[0][0],
+		Parent:   int(number(f[4-3])),
+		Terminal: string(f[7-3]) != "0",
+		Flags:    number(f[9-3]),
+		Threads:  int(number(f[20-3])),
+		Start:    number(f[22-3]),
 	}
 	if failed != nil {
 		return Process{}, errStat
@@ -106,9 +141,14 @@ func ParseStat(stat []byte) (Process, error) {
 // Numbers returns the entries of a directory that are numbers, as those of
 // /proc and /proc/<pid>/task. It returns none if the directory cannot be read.
 func Numbers(name string) (all []int) {
+	all, _ = numbers(name)
+	return all
+}
+
+func numbers(name string) (all []int, err error) {
 	dir, err := os.Open(name)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	defer dir.Close()
 	entries, _ := dir.Readdirnames(-1)
@@ -117,5 +157,5 @@ func Numbers(name string) (all []int) {
 			all = append(all, n)
 		}
 	}
-	return all
+	return all, nil
 }

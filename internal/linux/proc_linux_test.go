@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/entrypoint-go/entrypoint/internal/linux"
@@ -48,6 +49,7 @@ func TestParseStat(t *testing.T) {
 		{"42 (a) Z 1 (b)) S 7" + rest, process("a) Z 1 (b)")}, // a name may be anything
 		{"42 (a\nb) S 7" + rest, process("a\nb")},
 		{"42 () S 7" + rest, process("")},
+		{"42 (cat) S 7 1 1 34816 -1" + rest[len(" 1 1 0 -1"):], onTerminal("cat")},
 		{stat: "42 (cat) S 7"},
 		{stat: "42 (cat) S x" + rest},
 		{stat: "42 (cat) S -7" + rest},
@@ -66,6 +68,30 @@ func TestParseStat(t *testing.T) {
 
 func process(name string) linux.Process {
 	return linux.Process{PID: 42, Parent: 7, Name: name, State: 'S', Flags: 4194560, Threads: 9, Start: 12345}
+}
+
+func onTerminal(name string) linux.Process {
+	p := process(name)
+	p.Terminal = true
+	return p
+}
+
+// Which signals a process ignores: a shell is told by trap.
+func TestIgnores(t *testing.T) {
+	cmd := exec.Command("sh", "-c", `trap "" TERM; echo; read line`)
+	in, _ := cmd.StdinPipe()
+	out, _ := cmd.StdoutPipe()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	out.Read(make([]byte, 1))
+	for s, want := range map[syscall.Signal]bool{syscall.SIGTERM: true, syscall.SIGUSR1: false} {
+		if got := linux.Ignores(cmd.Process.Pid, s); got != want {
+			t.Errorf("%v is ignored: %v, want %v", s, got, want)
+		}
+	}
+	in.Close()
+	cmd.Wait()
 }
 
 func FuzzParseStat(f *testing.F) {
