@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,9 +31,11 @@ func Command(cmd *exec.Cmd) *Child {
 //
 // The child gets every signal that this process can catch. Not passed on are
 // the signals that begin a stop ([App.Signals], and SIGHUP if [App.OnHangup] is
-// set), those that Go's runtime uses (SIGURG, SIGPROF), SIGCHLD, SIGPIPE unless
-// Rewrite has it, and those that were ignored when this process started: they
-// stay ignored, in the child too.
+// set), those that Go's runtime uses (SIGURG, SIGPROF), SIGCHLD, and SIGPIPE unless
+// Rewrite has it. SIGHUP, SIGINT, SIGCONT, SIGTSTP, SIGTTIN and SIGTTOU are not
+// passed on if they were ignored when this process started: they stay ignored, in
+// the child too. All other signals have their default action in the child, also if
+// they were ignored, as SIGPIPE is by some programs: Go's runtime does not tell.
 //
 // A stop sends the child the signal that began it, or SIGTERM, and SIGKILL
 // shortly before the deadline. Off Unix it ends the child at once.
@@ -41,11 +44,15 @@ func Command(cmd *exec.Cmd) *Child {
 // terminal if Cmd.Stdin is the terminal of this process. Signals go to the child
 // alone, or to its whole group if Cmd.SysProcAttr asks for Setpgid, Setsid or
 // Foreground.
+//
+// Sockets that systemd has opened for this process ($LISTEN_PID, $LISTEN_FDS) are
+// the child's, unless Cmd.ExtraFiles is set. The child then starts as this program,
+// which executes Cmd before its main runs.
 type Child struct {
 	// Cmd is the program. It must be set, and not be used for anything else. Stdin, Stdout
 	// and Stderr are the null device unless they are set. If Stdout or Stderr is
 	// not an *os.File, set WaitDelay too: a grandchild that keeps the pipe open
-	// would delay the end of the server.
+	// would delay the end of the server until a stop runs out of time.
 	Cmd *exec.Cmd
 
 	// Rewrite replaces signals on their way to the child, stop signals included:
@@ -58,6 +65,10 @@ type Child struct {
 	ended   chan struct{} // closed when the child has ended, or never will start
 	err     error         // of ListenAndServe; valid when ended is closed
 
+	cut     chan struct{} // closed when a stop waits no longer for the child's output
+	cutOnce sync.Once
+	again   bool // the program is this one, see RunIsolated
+
 	// What SysProcAttr asks for, decided before the start.
 	group    bool // signals go to the group
 	terminal bool // the child's group becomes the foreground
@@ -67,6 +78,8 @@ type Child struct {
 	mu      sync.Mutex
 	state   childState
 	pending []os.Signal // that arrived before it ran
+	log     *slog.Logger
+	said    bool // that signals do not arrive
 }
 
 type childState int
@@ -81,7 +94,7 @@ const (
 // prepare does once what is needed before anything else.
 func (c *Child) prepare() {
 	c.once.Do(func() {
-		c.settled, c.ended = make(chan struct{}), make(chan struct{})
+		c.settled, c.ended, c.cut = make(chan struct{}), make(chan struct{}), make(chan struct{})
 		c.prepareGroup()
 	})
 }
@@ -114,7 +127,10 @@ func (c *Child) run() error {
 	// process (golang/go#27505): keep the thread. It waits for the child anyway.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := c.Cmd.Start(); err != nil {
+	started := c.passSockets()
+	err := c.Cmd.Start()
+	started()
+	if err != nil {
 		c.enter(childEnded)
 		return newExecError(c.Cmd.Path, err)
 	}
@@ -125,7 +141,7 @@ func (c *Child) run() error {
 	c.awaitEnd()
 	c.enter(childEnded)
 	defer c.takeTerminal()
-	return c.Cmd.Wait()
+	return c.wait(c.peekStatus())
 }
 
 // enter enters a state after childStarting.
@@ -177,12 +193,38 @@ func (c *Child) Shutdown(ctx context.Context) error {
 	case <-cut.C:
 	case <-ctx.Done():
 	}
+	if c.cutOutput() {
+		select {
+		case <-c.ended:
+		case <-ctx.Done():
+		}
+		return nil // ListenAndServe reports it
+	}
 	err = errors.Join(err, c.send(os.Kill))
 	select {
 	case <-c.ended:
 	case <-ctx.Done():
 	}
 	return errors.Join(fmt.Errorf("still running after %s, killed: %w", sig.Name(stopSignal), drain.CutReason(ctx)), err)
+}
+
+// logTo sets the log for what a signal's sender is not told.
+func (c *Child) logTo(log *slog.Logger) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.log = log
+}
+
+func (c *Child) complain(what string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.complainLocked(what, err)
+}
+
+func (c *Child) complainLocked(what string, err error) {
+	if c.log != nil {
+		c.log.Warn(what, "program", c.name(), "error", err)
+	}
 }
 
 // startWait is how long kill waits for a child that is being started. A start
@@ -197,6 +239,7 @@ func (c *Child) kill() {
 		return
 	}
 	_ = c.send(os.Kill) // the caller exits, whatever happens
+	c.cutOutput()
 	select {
 	case <-c.settled:
 	case <-time.After(startWait):
@@ -227,8 +270,8 @@ func (c *Child) hasEnded() bool {
 
 func (c *Child) name() string { return filepath.Base(c.Cmd.Path) }
 
-// signal passes s on. An error, of a child that has changed its user for
-// instance, is reported by Shutdown when it meets the same.
+// signal passes s on. The first error, of a child that has changed its user for
+// instance, is logged.
 func (c *Child) signal(s os.Signal) {
 	if s == sigCont {
 		c.giveTerminal()
@@ -266,5 +309,10 @@ func (c *Child) sendLocked(s os.Signal) error {
 	if err == nil || errors.Is(err, os.ErrProcessDone) {
 		return nil
 	}
-	return fmt.Errorf("send %s to the child: %w", sig.Name(s), err)
+	err = fmt.Errorf("send %s to the child: %w", sig.Name(s), err)
+	if !c.said {
+		c.said = true
+		c.complainLocked("the child may not be signalled by this process", err)
+	}
+	return err
 }

@@ -77,12 +77,18 @@ func (c *Child) awaitEnd() {
 		// SIGSTOP comes from a debugger or an operator, and is for the child.
 		switch stoppedBy {
 		case syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU:
-			if !IsInit() { // the kernel does not stop PID 1
+			// The kernel does not stop PID 1. In an orphaned process group nobody
+			// would continue this process, when somebody continues the child.
+			if !IsInit() && !linux.GroupOrphaned() {
 				syscall.Kill(syscall.Getpid(), syscall.SIGSTOP)
 			}
 		}
 	})
 }
+
+// peekStatus is the exit status of the child, which has ended and has not been
+// waited for.
+func (c *Child) peekStatus() int { return linux.PeekStatus(c.Cmd.Process.Pid) }
 
 // inForeground reports whether file is the terminal of this session, and this
 // process in its foreground.

@@ -38,10 +38,11 @@ func (a *App) isolate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pid1: App.RunIsolated: the path of this program: %w", err)
 	}
-	child := &Child{Cmd: &exec.Cmd{
+	child := &Child{again: true, Cmd: &exec.Cmd{
 		Path: path, Args: os.Args,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}}
+	child.logTo(a.log())
 
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, child.signals()...)

@@ -144,6 +144,9 @@ func (p *serverState) startDraining() {
 
 // serve runs the server. Its end begins a stop, unless one has begun.
 func (p *serverState) serve(s *stop) {
+	if c, ok := p.server.(*Child); ok {
+		c.logTo(s.app.log())
+	}
 	p.call = goCall(p.name, func() error {
 		err := p.server.ListenAndServe()
 		if errors.Is(err, http.ErrServerClosed) {

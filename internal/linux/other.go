@@ -14,6 +14,10 @@ func SetSubreaper(bool) error { return errors.ErrUnsupported }
 
 func AwaitExit(pid int, stopped func(syscall.Signal)) {}
 
+func PeekStatus(pid int) int { return 1 }
+
+func GroupOrphaned() bool { return false }
+
 func Foreground(*os.File) (pgrp int, err error) { return 0, errors.ErrUnsupported }
 
 func SetForeground(*os.File, int) error { return errors.ErrUnsupported }

@@ -50,3 +50,31 @@ func control(file *os.File, f func(fd int)) error {
 	}
 	return conn.Control(func(fd uintptr) { f(int(fd)) })
 }
+
+// GroupOrphaned reports whether nobody can be expected to continue this process
+// when it is stopped: it has no ancestor with another process group in the same
+// session, as a shell with job control is. The kernel does not stop such a process
+// by SIGTSTP (POSIX.1-2024, 3.264 Orphaned Process Group).
+func GroupOrphaned() bool {
+	group, session := unix.Getpgrp(), getsid(0)
+	for parent := os.Getppid(); parent > 0; {
+		pgid, err := unix.Getpgid(parent)
+		if err != nil || getsid(parent) != session {
+			return true
+		}
+		if pgid != group {
+			return false
+		}
+		p, err := ReadProcess(parent)
+		if err != nil {
+			return true
+		}
+		parent = p.Parent
+	}
+	return true
+}
+
+func getsid(pid int) int {
+	sid, _ := unix.Getsid(pid)
+	return sid
+}

@@ -113,3 +113,17 @@ func AwaitExit(pid int, stopped func(syscall.Signal)) {
 		}
 	}
 }
+
+// PeekStatus returns the exit status of a dead child as a shell has it, 128+n if
+// signal n ended it, and leaves the child a zombie. It returns 1 if that is unknown.
+func PeekStatus(pid int) int {
+	child, err := Waitid(unix.P_PID, pid, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG)
+	switch {
+	case err != nil || child.PID == 0:
+		return 1
+	case child.Exited():
+		return child.Status
+	default:
+		return 128 + child.Status
+	}
+}

@@ -1,0 +1,186 @@
+package pid1_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/entrypoint-go/entrypoint/internal/nstest"
+	"github.com/entrypoint-go/entrypoint/pid1"
+	"github.com/entrypoint-go/entrypoint/shutdown"
+)
+
+func init() {
+	helpers["command of another user"] = anotherUsersCommand
+	helpers["isolated listener"] = isolatedListener
+}
+
+// A child that stops itself is continued by somebody else. Where no shell would
+// continue this process, it has not stopped.
+func TestCommandContinuedByOthers(t *testing.T) {
+	cmd := nstest.Child(t, "command", `echo $$; kill -TSTP $$; echo on; exit 3`)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // nobody with job control around it
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(out)
+	var pid int
+	fmt.Fscanln(lines, &pid)
+	for !strings.Contains(stateOf(pid), "T") {
+		time.Sleep(time.Millisecond)
+	}
+	syscall.Kill(pid, syscall.SIGCONT)
+	timeout := time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
+	defer timeout.Stop()
+	if line, _ := lines.ReadString('\n'); line != "on\n" {
+		t.Errorf("got %q, want on", line)
+	}
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 3 {
+		t.Errorf("got %v, want exit status 3: was the init stopped for ever?", err)
+	}
+}
+
+func stateOf(pid int) string {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	state, _, _ := strings.Cut(rest, " ")
+	return state
+}
+
+// A child that may not be signalled is named at once.
+func TestCommandNotPermitted(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root to become another user")
+	}
+	out, err := nstest.Child(t, "command of another user").CombinedOutput()
+	before, _, found := strings.Cut(string(out), "msg=stopping")
+	if got := strings.Count(before, "may not be signalled"); got != 1 || !found {
+		t.Errorf("%v; the log says so %d times before the stop, want once:\n%s", err, got, out)
+	}
+}
+
+func anotherUsersCommand() int {
+	cmd := exec.Command("sh", "-c", "echo ready; exec sleep 60")
+	r, w, _ := os.Pipe()
+	cmd.Stdout = w
+	log := seeing{slog.NewTextHandler(os.Stderr, nil), make(chan bool)}
+	go func() {
+		lines := bufio.NewReader(r)
+		lines.ReadString('\n')
+		syscall.Setresuid(65534, 65534, 0)
+		syscall.Kill(os.Getpid(), syscall.SIGUSR1)
+		<-log.seen
+		syscall.Setresuid(0, 0, 0)
+		syscall.Kill(os.Getpid(), syscall.SIGTERM)
+	}()
+	app := pid1.App{Logger: slog.New(log)}
+	return pid1.ExitCode(app.Run(context.Background(), pid1.Command(cmd)))
+}
+
+// seeing is a log that tells when it says that something is not permitted.
+type seeing struct {
+	slog.Handler
+	seen chan bool
+}
+
+func (h seeing) Handle(ctx context.Context, r slog.Record) error {
+	err := h.Handler.Handle(ctx, r)
+	if strings.Contains(r.Message, "may not be signalled") {
+		close(h.seen)
+	}
+	return err
+}
+
+// A child that has ended is not "still running" because a process that it has
+// started holds its output open. Its status counts.
+func TestCommandOutputHeld(t *testing.T) {
+	for _, code := range []int{0, 3} {
+		r, w := io.Pipe()
+		cmd := exec.Command("sh", "-c", fmt.Sprintf(`trap 'exit %d' TERM; sleep 60 & echo $!; while :; do sleep 0.01; done`, code))
+		cmd.Stdout = w
+		ctx, cancel := context.WithCancel(t.Context())
+		defer r.Close()
+		lines := bufio.NewReader(r)
+		go func() {
+			var holder int
+			fmt.Fscanln(lines, &holder)
+			t.Cleanup(func() { syscall.Kill(holder, syscall.SIGKILL) })
+			cancel()
+			io.Copy(io.Discard, lines)
+		}()
+		var log bytes.Buffer
+		app := pid1.App{Logger: slog.New(slog.NewTextHandler(&log, nil)), OnReport: func(*shutdown.Report) {}}
+		app.Shutdown.Grace = 2 * time.Second
+		child := pid1.Command(cmd)
+		err := app.Run(ctx, child)
+		if got := pid1.ExitCode(err); got != code || child.ExitCode() != code {
+			t.Errorf("exit code %d, child's %d, want %d: %v", got, child.ExitCode(), code, err)
+		}
+		if errors.Is(err, context.DeadlineExceeded) || !strings.Contains(log.String(), "set Cmd.WaitDelay") {
+			t.Errorf("got %v, want a log that says why:\n%s", err, &log)
+		}
+	}
+}
+
+// Sockets that systemd has opened for this process are the child's.
+func TestCommandListens(t *testing.T) {
+	const script = `echo "$LISTEN_PID" "$LISTEN_FDS" "${ENTRYPOINT_LISTEN_FOR-}" $(readlink /proc/$$/fd/3); [ "$LISTEN_PID" = $$ ] || exit 9`
+	for _, c := range []struct {
+		helper string
+		args   []string
+		start  func(testing.TB, string, ...string) *exec.Cmd
+	}{
+		{"command", []string{script}, nstest.Child},
+		{"command", []string{script}, nstest.Command},
+		{"isolated listener", nil, nstest.Command},
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		socket, err := l.(*net.TCPListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := c.start(t, c.helper, c.args...)
+		cmd.Args = append([]string{"sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
+		cmd.Path, _ = exec.LookPath("sh")
+		cmd.ExtraFiles = []*os.File{socket}
+		cmd.Stderr = nil
+		out, err := cmd.Output()
+		got := strings.Fields(string(out))
+		if err != nil || len(got) != 3 || got[1] != "1" || !strings.HasPrefix(got[2], "socket:") {
+			t.Errorf("%s %v: %v, %q; want the child's PID, 1 and a socket", c.helper, c.args, err, out)
+		}
+		socket.Close()
+		l.Close()
+	}
+}
+
+func isolatedListener() int {
+	os.Setenv("ENTRYPOINT_NSTEST_HELPER", "isolated listener") // for the child, which is the test binary again
+	app := pid1.App{Logger: slog.New(slog.DiscardHandler), OnReport: func(*shutdown.Report) {}}
+	return pid1.ExitCode(app.RunIsolated(context.Background(), pid1.Func(func(context.Context) error {
+		link, _ := os.Readlink("/proc/self/fd/3")
+		fmt.Println(os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), os.Getenv("ENTRYPOINT_LISTEN_FOR"), link)
+		if os.Getenv("LISTEN_PID") != fmt.Sprint(os.Getpid()) || pid1.IsInit() {
+			return errors.New("not for this process")
+		}
+		return nil
+	})))
+}
