@@ -132,7 +132,9 @@ func (c *Child) run() error {
 	started()
 	if err != nil {
 		c.enter(childEnded)
-		return newExecError(c.Cmd.Path, err)
+		e := newExecError(c.Cmd.Path, err)
+		e.explainSize(c.Cmd.Args, c.Cmd.Environ())
+		return e
 	}
 	c.enter(childRunning)
 

@@ -27,7 +27,8 @@ import (
 // On Linux the program starts with the default action of every signal, whatever
 // [os/signal.Notify] or [os/signal.Ignore] have changed. SIGHUP, SIGINT, SIGCONT,
 // SIGTSTP, SIGTTIN and SIGTTOU are ignored if they were when this process
-// started, by nohup(1) for instance.
+// started, by nohup(1) for instance. It still gets the signal that this process
+// was to get at the death of its parent (PR_SET_PDEATHSIG).
 //
 // Off Unix, Err wraps [errors.ErrUnsupported].
 func Exec(argv ...string) error {
@@ -41,7 +42,9 @@ func Exec(argv ...string) error {
 	if path == "" {
 		path = argv[0]
 	}
-	return newExecError(path, err)
+	e := newExecError(path, err)
+	e.explainSize(argv, os.Environ())
+	return e
 }
 
 // replace is execve with signals as at the start of this process.
@@ -119,6 +122,30 @@ func newExecError(path string, err error) *ExecError {
 		e.Cause = fmt.Sprintf("$PATH leads to the current directory; if that program is meant, call it %q", "./"+e.Path)
 	}
 	return e
+}
+
+// explainSize says which string the kernel found too long, if one was.
+func (e *ExecError) explainSize(argv, env []string) {
+	if !errors.Is(e.Err, syscall.E2BIG) {
+		return
+	}
+	limit := 32 * os.Getpagesize() // MAX_ARG_STRLEN, with a zero byte
+	total := 0
+	for i, arg := range argv {
+		total += len(arg) + 1
+		if len(arg) >= limit {
+			e.Cause = fmt.Sprintf("argument %d has %d bytes, and the kernel takes %d in one string; pass it in a file or by standard input", i, len(arg), limit-1)
+			return
+		}
+	}
+	for _, entry := range env {
+		total += len(entry) + 1
+		if name, _, _ := strings.Cut(entry, "="); len(entry) >= limit {
+			e.Cause = fmt.Sprintf("the environment variable %s has %d bytes with its name, and the kernel takes %d in one string", name, len(entry), limit-1)
+			return
+		}
+	}
+	e.Cause = fmt.Sprintf("arguments and environment have %d bytes together, more than the kernel takes (a quarter of ulimit -s)", total)
 }
 
 // inPath returns the first file in $PATH called name, executable or not, or "".

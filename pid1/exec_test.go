@@ -39,6 +39,9 @@ func TestExec(t *testing.T) {
 	var stdout strings.Builder
 	cmd.Stdout = &stdout
 	err := cmd.Run()
+	if cmd.Process == nil {
+		t.Fatal(err)
+	}
 	want := fmt.Sprintf("%d %s kept  2 a b \n", cmd.Process.Pid, dir)
 	if got := stdout.String(); got != want || cmd.ProcessState.ExitCode() != 42 {
 		t.Errorf("got %q, %v; want %q, exit status 42", got, err, want)

@@ -94,6 +94,8 @@ func formatCause(path string) string {
 		return fmt.Sprintf("it is built for %s and this machine is %s; use the image or binary of this platform", machine, runtime.GOARCH)
 	case isELF:
 		return "it is damaged, or not a program (a library or an object file)"
+	case bytes.HasPrefix(head, []byte("\x7fELF")):
+		return "it is the beginning of an ELF program; the rest is missing"
 	case bytes.HasPrefix(head, []byte("MZ")):
 		return "it is a Windows program"
 	case isMachO(head):

@@ -8,14 +8,52 @@ import (
 )
 
 // PrepareExec makes signals for the execve that follows what they were at the
-// start of this process, as far as that is known: see IgnoredAtStart. undo puts
-// everything back, os/signal.Notify included, for an execve that fails.
+// start of this process, as far as that is known: see IgnoredAtStart. The execve
+// must be called by the same goroutine. undo puts everything back,
+// os/signal.Notify included, for an execve that fails.
 func PrepareExec() (undo func()) {
 	undoIgnored := restoreIgnored()
 	undoTimer := stopProfileTimer()
+	undoDeath := restoreDeathSignal()
 	return func() {
+		undoDeath()
 		undoTimer()
 		undoIgnored()
+	}
+}
+
+// deathSignal is the signal that this process gets when its parent dies
+// (PR_SET_PDEATHSIG), or 0. It belongs to a thread: the first one, on which
+// packages are initialised.
+var deathSignal = getDeathSignal()
+
+const (
+	setPdeathsig = 1 // PR_SET_PDEATHSIG
+	getPdeathsig = 2 // PR_GET_PDEATHSIG
+)
+
+func getDeathSignal() int32 {
+	var s int32
+	_, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, getPdeathsig, uintptr(unsafe.Pointer(&s)), 0)
+	if errno != 0 {
+		return 0
+	}
+	return s
+}
+
+// restoreDeathSignal gives this thread deathSignal. The thread that calls execve
+// is the only one that is left after it.
+func restoreDeathSignal() (undo func()) {
+	runtime.LockOSThread()
+	was := getDeathSignal()
+	if was == 0 && deathSignal != 0 {
+		syscall.RawSyscall(syscall.SYS_PRCTL, setPdeathsig, uintptr(deathSignal), 0)
+	}
+	return func() {
+		if was == 0 && deathSignal != 0 {
+			syscall.RawSyscall(syscall.SYS_PRCTL, setPdeathsig, 0, 0)
+		}
+		runtime.UnlockOSThread()
 	}
 }
 
