@@ -117,7 +117,7 @@ func newExecError(path string, err error) *ExecError {
 
 	_, stat := os.Stat(e.Path)
 	e.Found = !errors.Is(stat, fs.ErrNotExist)
-	e.Cause = inspect.ExecCause(e.Path, e.Err)
+	e.Cause = inspect.ExecCause(inspect.Here, e.Path, e.Err)
 	if errors.Is(e.Err, exec.ErrDot) {
 		e.Cause = fmt.Sprintf("$PATH leads to the current directory; if that program is meant, call it %q", "./"+e.Path)
 	}

@@ -12,15 +12,15 @@ import (
 )
 
 // ExecCause returns the likely reason why execve(2) returned err for path, in
-// words that say what to do, or "" if it has none.
-func ExecCause(path string, err error) string {
+// words that say what to do, or "" if it has none. It is about a machine like this.
+func ExecCause(files *Files, path string, err error) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return missingCause(path)
+		return missingCause(files, path)
 	case errors.Is(err, fs.ErrPermission):
-		return deniedCause(path)
+		return deniedCause(files, path)
 	case errors.Is(err, syscall.ENOEXEC):
-		return formatCause(path)
+		return formatCause(files, path)
 	case errors.Is(err, syscall.EISDIR):
 		return "name the program inside it"
 	case errors.Is(err, syscall.ETXTBSY):
@@ -32,31 +32,31 @@ func ExecCause(path string, err error) string {
 }
 
 // missingCause explains ENOENT: the file, or what it needs to start, is missing.
-func missingCause(path string) string {
-	if target, err := os.Readlink(path); err == nil {
-		if _, err := os.Stat(path); err != nil {
+func missingCause(files *Files, path string) string {
+	if target, err := files.ReadLink(path); err == nil {
+		if _, err := files.Stat(path); err != nil {
 			return fmt.Sprintf("it is a symbolic link to %q, which does not exist", target)
 		}
 	}
-	for _, n := range needs(openRegular, path) {
-		if _, err := os.Stat(n.file); err == nil {
+	for _, n := range Needs(files, path) {
+		if _, err := files.Stat(n.File); err == nil {
 			continue
 		}
-		if name, ok := strings.CutSuffix(n.file, "\r"); ok {
-			return fmt.Sprintf("its first line ends in CRLF, so the kernel looks for an interpreter called %q; save it with Unix line ends (LF), and it is %q", n.file, name)
+		if name, ok := strings.CutSuffix(n.File, "\r"); ok {
+			return fmt.Sprintf("its first line ends in CRLF, so the kernel looks for an interpreter called %q; save it with Unix line ends (LF), and it is %q", n.File, name)
 		}
-		if n.what == "loader" {
-			return fmt.Sprintf("it is dynamically linked and its loader %q does not exist here; link it statically (Go: CGO_ENABLED=0) or use the base image it was built for", n.file)
+		if n.What == "loader" {
+			return fmt.Sprintf("it is dynamically linked and its loader %q does not exist here; link it statically (Go: CGO_ENABLED=0) or use the base image it was built for", n.File)
 		}
-		return fmt.Sprintf("its interpreter %q (see its first line) does not exist here", n.file)
+		return fmt.Sprintf("its interpreter %q (see its first line) does not exist here", n.File)
 	}
 	return ""
 }
 
 // deniedCause explains EACCES: the file, a directory above it or what it needs
 // to start does not allow it.
-func deniedCause(path string) string {
-	info, err := os.Stat(path)
+func deniedCause(files *Files, path string) string {
+	info, err := files.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return "a directory above it may not be searched by this user"
@@ -68,23 +68,23 @@ func deniedCause(path string) string {
 		return "it is not a regular file"
 	case info.Mode()&0o111 == 0:
 		return fmt.Sprintf("it is not executable, its mode is %v; chmod +x it (Dockerfile: COPY --chmod=755)", info.Mode())
-	case mountedNoexec(path):
+	case files.noexec != nil && files.noexec(path):
 		return "its file system is mounted with noexec"
 	}
 
 	// Executable by somebody: by us, then the interpreter is to blame.
-	for _, n := range needs(openRegular, path) {
-		if info, err := os.Stat(n.file); err == nil && info.Mode()&0o111 == 0 {
-			return fmt.Sprintf("its %s %q is not executable", n.what, n.file)
+	for _, n := range Needs(files, path) {
+		if info, err := files.Stat(n.File); err == nil && info.Mode()&0o111 == 0 {
+			return fmt.Sprintf("its %s %q is not executable", n.What, n.File)
 		}
 	}
 	return fmt.Sprintf("its mode is %v and this process has uid %d", info.Mode(), os.Geteuid())
 }
 
 // formatCause explains ENOEXEC: the kernel knows no such kind of program.
-func formatCause(path string) string {
-	head := fileHead(openRegular, path)
-	machine, isELF := elfMachine(head)
+func formatCause(files *Files, path string) string {
+	head := Head(files, path)
+	machine, isELF := Machine(head)
 	switch {
 	case head == nil:
 		return ""

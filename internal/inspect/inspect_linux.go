@@ -32,7 +32,7 @@ func (f *Facts) readInit() {
 	// mask says nothing: tini and dumb-init wait for signals with neither a
 	// handler nor, while they wait, a blocked signal to be seen in /proc.
 	if f.Parent == 1 && !init.caught.Has(syscall.SIGTERM) {
-		text, script := shellRuns(f.InitArgs)
+		text, script := ShellRuns(f.InitArgs)
 		f.ShellForm, f.ShellScript = text != "", script != ""
 	}
 }

@@ -5,60 +5,39 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 )
 
-// An opener opens a regular file for reading: openRegular those of this system.
-// Another opener can read the programs of an image.
-type opener func(path string) (file, error)
-
-type file interface {
-	io.ReaderAt
-	io.Closer
-}
-
-// openRegular opens nothing but regular files: opening a FIFO would block.
-func openRegular(path string) (file, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", filepath.Base(path))
-	}
-	return os.Open(path)
-}
-
-// A need is a file that the kernel has to find to run another: the
+// A Need is a file that the kernel has to find to run another: the
 // "interpreter" of a script, or the "loader" of a dynamically linked program.
-type need struct{ what, file string }
+type Need struct{ What, File string }
 
-// needs lists what the program at path needs, what that needs, and so on. The
+// Needs lists what the program at path needs, what that needs, and so on. The
 // kernel follows five interpreters.
-func needs(open opener, path string) (list []need) {
+func Needs(files *Files, path string) (list []Need) {
 	for range 5 {
-		if loader := elfLoader(open, path); loader != "" {
-			return append(list, need{"loader", loader})
+		if loader := elfLoader(files, path); loader != "" {
+			return append(list, Need{"loader", loader})
 		}
-		path = shebang(fileHead(open, path))
+		path = Shebang(Head(files, path))
 		if path == "" {
 			break
 		}
-		list = append(list, need{"interpreter", path})
+		list = append(list, Need{"interpreter", path})
 	}
 	return list
 }
 
-// fileHead returns what the kernel looks at, 256 bytes since Linux 5.1, or nil
-// if the file cannot be read.
-func fileHead(open opener, path string) []byte {
-	f, err := open(path)
+// HeadSize is how much of a file the kernel looks at, since Linux 5.1.
+const HeadSize = 256
+
+// Head returns the first HeadSize bytes of a file, or nil if it cannot be read.
+func Head(files *Files, path string) []byte {
+	f, err := files.Open(path)
 	if err != nil {
 		return nil
 	}
 	defer f.Close()
-	head := make([]byte, 256)
+	head := make([]byte, HeadSize)
 	n, err := f.ReadAt(head, 0)
 	if err != nil && err != io.EOF {
 		return nil
@@ -66,10 +45,10 @@ func fileHead(open opener, path string) []byte {
 	return head[:n]
 }
 
-// shebang returns the interpreter that the #! line of head names, or "". A
+// Shebang returns the interpreter that the #! line of head names, or "". A
 // carriage return belongs to the name, as it does for the kernel (load_script in
 // fs/binfmt_script.c).
-func shebang(head []byte) string {
+func Shebang(head []byte) string {
 	line, ok := bytes.CutPrefix(head, []byte("#!"))
 	if !ok {
 		return ""
@@ -80,6 +59,18 @@ func shebang(head []byte) string {
 		line = line[:end]
 	}
 	return string(line)
+}
+
+// ShebangArg returns the one argument that the #! line of head has, or "".
+func ShebangArg(head []byte) string {
+	interpreter := Shebang(head)
+	if interpreter == "" {
+		return ""
+	}
+	line, _, _ := bytes.Cut(head, []byte("\n"))
+	line, _, _ = bytes.Cut(line, []byte("\x00"))
+	_, arg, _ := bytes.Cut(line, []byte(interpreter))
+	return string(bytes.Trim(arg, " \t"))
 }
 
 func isMachO(head []byte) bool {
@@ -94,9 +85,9 @@ func isMachO(head []byte) bool {
 // The few fields of ELF (elf(5)) are read by hand: debug/elf would add 300 kB
 // to every program that uses Exec or Command.
 
-// elfMachine returns the GOARCH of the ELF file that begins with head. ok is
+// Machine returns the GOARCH of the ELF file that begins with head. ok is
 // false if it is no ELF file.
-func elfMachine(head []byte) (goarch string, ok bool) {
+func Machine(head []byte) (goarch string, ok bool) {
 	order, ok := elfOrder(head)
 	if !ok {
 		return "", false
@@ -134,8 +125,8 @@ func elfOrder(head []byte) (order binary.ByteOrder, ok bool) {
 
 // elfLoader returns the program interpreter (PT_INTERP) of the ELF file at path,
 // the dynamic loader of its C library. It is "" for a static program.
-func elfLoader(open opener, path string) string {
-	f, err := open(path)
+func elfLoader(files *Files, path string) string {
+	f, err := files.Open(path)
 	if err != nil {
 		return ""
 	}

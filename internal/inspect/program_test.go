@@ -3,14 +3,15 @@ package inspect
 import (
 	"bytes"
 	"debug/elf"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/fstest"
 
 	"go.uber.org/goleak"
 )
@@ -18,24 +19,28 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestShebang(t *testing.T) {
-	tests := []struct{ head, want string }{
-		{"", ""},
-		{"#", ""},
-		{"#!", ""},
-		{"#!\n/bin/sh", ""},
-		{"#! \t\n", ""},
-		{" #!/bin/sh", ""},
-		{"#!/bin/sh", "/bin/sh"},
-		{"#!/bin/sh\n", "/bin/sh"},
-		{"#! \t/bin/sh -eu\n", "/bin/sh"},
-		{"#!/usr/bin/env\tpython3\n", "/usr/bin/env"},
-		{"#!/bin/sh\r\n", "/bin/sh\r"},
-		{"#!/bin/sh -e\r\n", "/bin/sh"},
-		{"#!/bin/sh\x00x\n", "/bin/sh"},
+	tests := []struct{ head, want, arg string }{
+		{"", "", ""},
+		{"#", "", ""},
+		{"#!", "", ""},
+		{"#!\n/bin/sh", "", ""},
+		{"#! \t\n", "", ""},
+		{" #!/bin/sh", "", ""},
+		{"#!/bin/sh", "/bin/sh", ""},
+		{"#!/bin/sh\n", "/bin/sh", ""},
+		{"#! \t/bin/sh -eu\n", "/bin/sh", "-eu"},
+		{"#!/usr/bin/env\tpython3\n", "/usr/bin/env", "python3"},
+		{"#!/usr/bin/env  bash -e \n", "/usr/bin/env", "bash -e"},
+		{"#!/bin/sh\r\n", "/bin/sh\r", ""},
+		{"#!/bin/sh -e\r\n", "/bin/sh", "-e\r"},
+		{"#!/bin/sh\x00x\n", "/bin/sh", ""},
 	}
 	for _, tt := range tests {
-		if got := shebang([]byte(tt.head)); got != tt.want {
-			t.Errorf("shebang(%q): got %q, want %q", tt.head, got, tt.want)
+		if got := Shebang([]byte(tt.head)); got != tt.want {
+			t.Errorf("Shebang(%q): got %q, want %q", tt.head, got, tt.want)
+		}
+		if got := ShebangArg([]byte(tt.head)); got != tt.arg {
+			t.Errorf("ShebangArg(%q): got %q, want %q", tt.head, got, tt.arg)
 		}
 	}
 }
@@ -59,7 +64,7 @@ func TestELFLikeDebugELF(t *testing.T) {
 			}
 		}
 		f.Close()
-		if got := elfLoader(openRegular, path); got != want {
+		if got := elfLoader(Here, path); got != want {
 			t.Errorf("loader of %s: got %q, want %q", path, got, want)
 		}
 		if compared++; compared == 200 {
@@ -69,7 +74,7 @@ func TestELFLikeDebugELF(t *testing.T) {
 	if runtime.GOOS == "linux" && compared == 0 {
 		t.Error("no ELF file found, not even the test itself")
 	}
-	if got, ok := elfMachine(fileHead(openRegular, self)); runtime.GOOS == "linux" && (got != runtime.GOARCH || !ok) {
+	if got, ok := Machine(Head(Here, self)); runtime.GOOS == "linux" && (got != runtime.GOARCH || !ok) {
 		t.Errorf("machine of the test: got %q, %v; want %s", got, ok, runtime.GOARCH)
 	}
 }
@@ -105,7 +110,7 @@ func TestELFMachine(t *testing.T) {
 		} else {
 			head[18], head[19] = byte(tt.m), byte(tt.m>>8)
 		}
-		if got, ok := elfMachine(head); got != tt.want || !ok {
+		if got, ok := Machine(head); got != tt.want || !ok {
 			t.Errorf("%v %v %v: got %q, %v; want %q", tt.class, tt.data, tt.m, got, ok, tt.want)
 		}
 	}
@@ -113,48 +118,75 @@ func TestELFMachine(t *testing.T) {
 
 // Programs of another file system than this one's, such as an image.
 func TestNeedsOfImage(t *testing.T) {
-	image := map[string]string{
-		"/start":   "#!/sh -e\n",
-		"/sh":      "#!/missing\n",
-		"/binary":  "\x00",
-		"/forever": "#!/forever\n",
+	image := fstest.MapFS{
+		"start":     {Data: []byte("#!/sh -e\n"), Mode: 0o755},
+		"sh":        {Data: []byte("#!/missing\n"), Mode: 0o755},
+		"binary":    {Data: []byte("\x00"), Mode: 0o755},
+		"forever":   {Data: []byte("#!/forever\n"), Mode: 0o755},
+		"srv/local": {Data: []byte("#!../sh\n"), Mode: 0o755},
+		"link":      {Data: []byte("start"), Mode: 0o777 | fs.ModeSymlink},
+		"fifo":      {Data: []byte("#!/sh\n"), Mode: 0o644 | fs.ModeNamedPipe},
 	}
-	open := func(path string) (file, error) {
-		text, ok := image[path]
-		if !ok {
-			return nil, fs.ErrNotExist
-		}
-		return nopCloser{strings.NewReader(text)}, nil
-	}
-	for path, want := range map[string][]need{
-		"/start":   {{"interpreter", "/sh"}, {"interpreter", "/missing"}},
-		"/binary":  nil,
-		"/none":    nil,
-		"/forever": slices.Repeat([]need{{"interpreter", "/forever"}}, 5),
+	sh := []Need{{"interpreter", "/sh"}, {"interpreter", "/missing"}}
+	for path, want := range map[string][]Need{
+		"/start":      sh,
+		"/../start":   sh, // nothing is above the root
+		"/link":       sh,
+		"local":       {{"interpreter", "../sh"}, {"interpreter", "/missing"}},
+		"/binary":     nil,
+		"/none":       nil,
+		"/":           nil,
+		"/fifo":       nil,
+		"/forever":    slices.Repeat([]Need{{"interpreter", "/forever"}}, 5),
+		"./local\x00": nil,
 	} {
-		if got := needs(open, path); !slices.Equal(got, want) {
+		if got := Needs(In(image, "/srv"), path); !slices.Equal(got, want) {
 			t.Errorf("%s: got %q, want %q", path, got, want)
 		}
 	}
 }
 
-type nopCloser struct{ io.ReaderAt }
-
-func (nopCloser) Close() error { return nil }
+// The causes are the same wherever the program is.
+func TestCauseInImage(t *testing.T) {
+	image := fstest.MapFS{
+		"app":      {Data: []byte("#!/bin/bash\n"), Mode: 0o755},
+		"crlf":     {Data: []byte("#!/bin/sh\r\n"), Mode: 0o755},
+		"plain":    {Data: []byte("echo\n"), Mode: 0o755},
+		"data":     {Mode: 0o644},
+		"dangling": {Data: []byte("nowhere"), Mode: 0o777 | fs.ModeSymlink},
+		"dir/file": {},
+	}
+	for _, tt := range []struct {
+		path string
+		err  error
+		want string
+	}{
+		{"/app", fs.ErrNotExist, `interpreter "/bin/bash"`},
+		{"/crlf", fs.ErrNotExist, "CRLF"},
+		{"/dangling", fs.ErrNotExist, `symbolic link to "nowhere"`},
+		{"/data", fs.ErrPermission, "not executable"},
+		{"/dir", fs.ErrPermission, "it is a directory"},
+		{"/plain", syscall.ENOEXEC, "text file without a #! line"},
+	} {
+		if got := ExecCause(In(image, "/"), tt.path, tt.err); !strings.Contains(got, tt.want) {
+			t.Errorf("%s: got %q, want %q in it", tt.path, got, tt.want)
+		}
+	}
+}
 
 // FuzzProgram reads any file as a program; what comes out is only bounded.
 func FuzzProgram(f *testing.F) {
 	if self, err := os.Executable(); err == nil {
-		f.Add(fileHead(openRegular, self))
+		f.Add(Head(Here, self))
 	}
 	f.Add([]byte("#!/bin/sh\n"))
 	f.Add([]byte("\x7fELF\x02\x01"))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		head := file[:min(len(file), 256)]
-		if name := shebang(head); strings.ContainsAny(name, " \t\n\x00") {
-			t.Errorf("interpreter %q", name)
+		if name, arg := Shebang(head), ShebangArg(head); strings.ContainsAny(name, " \t\n\x00") || strings.ContainsAny(arg, "\n\x00") {
+			t.Errorf("interpreter %q, argument %q", name, arg)
 		}
-		elfMachine(head)
+		Machine(head)
 		if name := readLoader(bytes.NewReader(file)); len(name) > 4096 {
 			t.Errorf("loader of %d bytes", len(name))
 		}

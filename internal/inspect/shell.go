@@ -14,10 +14,10 @@ import (
 // more than one command, and forward no signal then either.
 var shells = []string{"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"}
 
-// shellRuns returns what the shell with the command line args runs: the text
+// ShellRuns returns what the shell with the command line args runs: the text
 // after -c, or a script. Both are "" for a shell that reads its input, and for
 // any other program.
-func shellRuns(args []string) (text, script string) {
+func ShellRuns(args []string) (text, script string) {
 	args = withoutBusybox(args)
 	if len(args) == 0 || !slices.Contains(shells, path.Base(strings.TrimPrefix(args[0], "-"))) {
 		return "", ""
@@ -56,30 +56,30 @@ func withoutBusybox(args []string) []string {
 // the shell's command line.
 func ExecForm(args []string) string {
 	const control = ";|&(){}`\n"
-	text, _ := shellRuns(args)
-	words, plain := splitPlain(text)
+	text, _ := ShellRuns(args)
+	words, plain := SplitPlain(text)
 	first := ""
 	if fields := strings.Fields(text); len(fields) > 0 {
 		first = fields[0]
 	}
 	switch {
 	case plain:
-		return fmt.Sprintf("write ENTRYPOINT %s (exec form)", jsonArray(words))
+		return fmt.Sprintf("write ENTRYPOINT %s (exec form)", JSONArray(words))
 	case strings.ContainsAny(text, control), strings.Contains(first, "="), slices.Contains(compound, first):
 		return `put exec before the last command, or write ENTRYPOINT ["program", "argument"] (exec form)`
 	}
 
 	// One command with expansions, which need the shell but not as PID 1.
 	shell := strings.TrimPrefix(withoutBusybox(args)[0], "-")
-	return fmt.Sprintf("write ENTRYPOINT %s", jsonArray([]string{shell, "-c", "exec " + strings.TrimSpace(text)}))
+	return fmt.Sprintf("write ENTRYPOINT %s", JSONArray([]string{shell, "-c", "exec " + strings.TrimSpace(text)}))
 }
 
 // compound are the words that begin a command that exec cannot run.
 var compound = []string{"", "!", "[[", "case", "exec", "for", "function", "if", "select", "time", "until", "while"}
 
-// splitPlain splits a command line without expansions into words, as a shell
+// SplitPlain splits a command line without expansions into words, as a shell
 // would. ok is false for an empty one and for one that only a shell can read.
-func splitPlain(text string) (words []string, ok bool) {
+func SplitPlain(text string) (words []string, ok bool) {
 	var word strings.Builder
 	inWord := false
 	quote := rune(0)
@@ -115,8 +115,8 @@ func splitPlain(text string) (words []string, ok bool) {
 	return words, ok
 }
 
-// jsonArray returns the exec form, which Docker reads as JSON.
-func jsonArray(words []string) string {
+// JSONArray returns the exec form, which Docker reads as JSON.
+func JSONArray(words []string) string {
 	var quoted []string
 	for _, word := range words {
 		var b bytes.Buffer

@@ -41,7 +41,7 @@ func TestShellRuns(t *testing.T) {
 		{[]string{"/bin/ash", "/start.sh"}, "", "/start.sh"},
 	}
 	for _, tt := range tests {
-		if text, script := shellRuns(tt.args); text != tt.text || script != tt.script {
+		if text, script := ShellRuns(tt.args); text != tt.text || script != tt.script {
 			t.Errorf("%q: got %q, %q; want %q, %q", tt.args, text, script, tt.text, tt.script)
 		}
 	}
@@ -109,7 +109,7 @@ func TestSplitPlainLikeShell(t *testing.T) {
 		for range random.IntN(12) {
 			text += pieces[random.IntN(len(pieces))]
 		}
-		if words, ok := splitPlain(text); ok {
+		if words, ok := SplitPlain(text); ok {
 			fmt.Fprintf(&script, "printf '%%s\\0' %s; printf '\\1\\0'\n", text)
 			want = append(want, words)
 		}
@@ -138,7 +138,7 @@ func FuzzShell(f *testing.F) {
 	f.Add("/bin/sh\x00/start.sh")
 	f.Fuzz(func(t *testing.T, cmdline string) {
 		args := strings.Split(cmdline, "\x00")
-		text, script := shellRuns(args)
+		text, script := ShellRuns(args)
 		if text != "" && script != "" || text+script != "" && !slices.Contains(args, text+script) {
 			t.Errorf("%q: got %q, %q", args, text, script)
 		}
