@@ -3,8 +3,12 @@ module github.com/entrypoint-go/entrypoint/examples/imagecheck
 go 1.25.0
 
 require (
+	github.com/entrypoint-go/entrypoint v0.0.0
 	github.com/google/go-containerregistry v0.22.1
 	github.com/klauspost/compress v1.19.2
+	mvdan.cc/sh/v3 v3.13.1
 )
+
+require golang.org/x/sys v0.47.0 // indirect
 
 replace github.com/entrypoint-go/entrypoint => ../..
