@@ -9,6 +9,11 @@ require (
 	mvdan.cc/sh/v3 v3.13.1
 )
 
-require golang.org/x/sys v0.47.0 // indirect
+require (
+	github.com/opencontainers/go-digest v1.0.0 // indirect
+	github.com/opencontainers/image-spec v1.1.1 // indirect
+	golang.org/x/sync v0.22.0 // indirect
+	golang.org/x/sys v0.47.0 // indirect
+)
 
 replace github.com/entrypoint-go/entrypoint => ../..

@@ -83,3 +83,13 @@ var severities = func() map[string]Severity {
 	}
 	return m
 }()
+
+// UnmarshalJSON reads what MarshalJSON has written.
+func (s *Severity) UnmarshalJSON(text []byte) error {
+	for *s = Note; *s <= Error; *s++ {
+		if fmt.Sprintf("%q", s.String()) == string(text) {
+			return nil
+		}
+	}
+	return fmt.Errorf("no severity: %s", text)
+}

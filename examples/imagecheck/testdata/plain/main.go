@@ -1,0 +1,4 @@
+// Command plain imports nothing.
+package main
+
+func main() { select {} }
