@@ -50,13 +50,17 @@ func samples(t *testing.T) map[string][2]spec {
 
 	good := spec{config: entrypoint("/app"), files: imagetest.Text("app", app)}
 	dash := imagetest.Text("bin/sh", "→ dash", "bin/dash", plain, "bin/env", plain, "app", app)
-	run := func(files imagetest.Files, words ...string) spec { return spec{config: entrypoint(words...), files: files} }
+	run := func(files imagetest.Files, words ...string) spec {
+		return spec{config: entrypoint(words...), files: files}
+	}
 	script := func(text string) spec {
 		s := run(dash.With(imagetest.Text("start.sh", "#!/bin/sh\n"+text)), "/start.sh")
 		s.config.Cmd = []string{"/app"}
 		return s
 	}
-	firstLine := func(line string) spec { return run(dash.With(imagetest.Text("start.sh", line+"\nexec /app \"$@\"\n")), "/start.sh") }
+	firstLine := func(line string) spec {
+		return run(dash.With(imagetest.Text("start.sh", line+"\nexec /app \"$@\"\n")), "/start.sh")
+	}
 	files := func(pairs ...string) spec { return run(good.files.With(imagetest.Text(pairs...)), "/app") }
 	health := func(s spec, test ...string) spec {
 		return s.with(func(c *v1.Config) { c.Healthcheck = &v1.HealthConfig{Test: test} })

@@ -20,18 +20,19 @@ var wrappers = map[string]wrapper{
 	"tini":        {values: "ep", stays: true},
 	"tini-static": {values: "ep", stays: true},
 	"docker-init": {values: "ep", stays: true},
-	"dumb-init":   {values: "r", stays: true},
+	"dumb-init":   {values: "r", long: "--rewrite", stays: true},
 	"catatonit":   {stays: true},
-	"env":         {values: "uC", assigns: true},
+	"env":         {values: "uC", long: "--unset --chdir", assigns: true},
 	"gosu":        {skip: 1, drops: true},
 	"su-exec":     {skip: 1, drops: true},
-	"nice":        {values: "n"},
+	"nice":        {values: "n", long: "--adjustment"},
 	"setsid":      {},
 	"stdbuf":      {values: "ioe"},
 }
 
 type wrapper struct {
 	values  string // letters of options that are followed by a value
+	long    string // long options of that kind
 	stays   bool   // it is not replaced by the program
 	assigns bool   // NAME=value may precede the program
 	skip    int    // arguments before the program
@@ -47,7 +48,8 @@ func (w wrapper) program(args []string) []string {
 			return args[min(1+w.skip, len(args)):]
 		case strings.HasPrefix(arg, "-") && len(arg) > 1:
 			args = args[1:]
-			if len(arg) == 2 && strings.Contains(w.values, arg[1:]) && len(args) > 0 {
+			takes := len(arg) == 2 && strings.Contains(w.values, arg[1:]) || slices.Contains(strings.Fields(w.long), arg)
+			if takes && len(args) > 0 {
 				args = args[1:]
 			}
 		case w.assigns && strings.Contains(arg, "="):
@@ -199,8 +201,8 @@ func (c *checker) shellScript(s, next step, sh, script string, args []string) (s
 	next.lost = s.lost || !e.exec && !e.traps
 	if next.lost && !s.lost {
 		fix := `end it with exec: exec /app "$@"`
-		if len(e.words) > 0 {
-			fix = fmt.Sprintf("write exec before its last command: exec %s", strings.Join(e.words, " "))
+		if e.last != "" {
+			fix = "write exec before its last command: exec " + e.last
 		}
 		c.add("script-no-exec", fmt.Sprintf("%s does not end in exec: the shell stays PID 1 and does not forward %s, so that a stop takes the whole grace period and ends in SIGKILL", script, c.result.StopSignal), fix)
 	}

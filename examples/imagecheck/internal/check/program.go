@@ -81,7 +81,7 @@ func (c *checker) checkHead(file string) bool {
 		c.checkShebang(file, head)
 	default:
 		cause := inspect.ExecCause(c.files, file, syscall.ENOEXEC)
-		c.add("program-format", fmt.Sprintf("%s: exec format error: %s", file, cause), "see the reason")
+		c.add("program-format", fmt.Sprintf("%s: exec format error: %s", file, cause), "write #!/bin/sh as the first line of a shell script; build a program for Linux")
 	}
 	return !slices.ContainsFunc(c.result.Findings[before:], func(f Finding) bool { return f.Severity == Error })
 }

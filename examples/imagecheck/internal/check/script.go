@@ -12,6 +12,7 @@ type ending struct {
 	exec    bool     // the shell is replaced by its last program
 	implied bool     // … without exec, because this shell does that
 	words   []string // that program and its arguments; nil if only a shell can tell
+	last    string   // the last simple command, as it is written
 	traps   bool     // it handles SIGTERM, and is taken to pass it on
 	args    bool     // it uses its arguments
 	splits  bool     // … and splits those that have spaces
@@ -185,7 +186,9 @@ func (r *scriptReader) call(stmt *syntax.Stmt, args []string, depth int) ending 
 		return r.last(body, r.expand(call.Args[1:], args), depth+1)
 	}
 	if name != "exec" {
-		return ending{words: r.expand(call.Args, args)}
+		var b strings.Builder
+		syntax.NewPrinter().Print(&b, stmt)
+		return ending{words: r.expand(call.Args, args), last: b.String()}
 	}
 
 	// bash has options: -a takes a name, -c and -l none.

@@ -4,6 +4,7 @@ package imagetest
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"io"
 	"io/fs"
 	"maps"
@@ -98,7 +99,8 @@ func Image(t testing.TB, arch string, config v1.Config, layers ...Files) v1.Imag
 	image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: arch, Config: config, RootFS: v1.RootFS{Type: "layers"}})
 	for _, files := range layers {
 		text := files.Tar(t)
-		layer, failed := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil })
+		layer, failed := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil },
+			tarball.WithCompressionLevel(gzip.BestSpeed))
 		if failed != nil {
 			t.Fatal(failed)
 		}
