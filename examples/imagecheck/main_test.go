@@ -167,3 +167,41 @@ func TestWanted(t *testing.T) {
 		t.Error("everything is kept")
 	}
 }
+
+// The documentation has all codes, and no other ones.
+func TestDocs(t *testing.T) {
+	text, err := os.ReadFile("../../docs/imagecheck.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "\n## Findings\n")
+	table, _, _ = strings.Cut(table, "\n\n`")
+	want := "\n| code | severity | meaning |\n|---|---|---|\n"
+	for _, c := range check.Codes {
+		want += "| `" + c.Name + "` | " + c.Severity.String() + " | " + c.Meaning + " |\n"
+	}
+	if table+"\n" != want {
+		t.Errorf("docs/imagecheck.md: got\n%s\nwant\n%s", table, want)
+	}
+
+	// Each of the seven rows has findings.
+	text, err = os.ReadFile("../../docs/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ = strings.Cut(string(text), "| symptom | cause | finding |\n|---|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	rows := strings.Split(table, "\n")
+	if len(rows) != 7 {
+		t.Errorf("%d rows, want 7", len(rows))
+	}
+	for _, row := range rows {
+		cells := strings.Split(row, "|")
+		for code := range strings.SplitSeq(cells[len(cells)-2], ",") {
+			code = strings.Trim(code, " `")
+			if !slices.ContainsFunc(check.Codes, func(c check.Code) bool { return c.Name == code }) {
+				t.Errorf("%s: no finding %q", row, code)
+			}
+		}
+	}
+}
