@@ -91,12 +91,14 @@ func TestWhiteoutOrder(t *testing.T) {
 
 // Links lead to nothing outside of the image, and those in circles to an error.
 func TestLinks(t *testing.T) {
-	f, err := layers(t, imagetest.Text("up", "→ ../../../../etc/passwd", "a", "→ b", "b", "→ a", "self", "→ self/x", "etc/passwd", "the image's"))
+	f, err := layers(t, imagetest.Text("up", "→ ../../../../etc/passwd", "a", "→ b", "b", "→ a", "self", "→ self/x", "etc/passwd", "the image's", "d/e/f", "→ ../../etc/passwd"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text, _ := fs.ReadFile(f, "up"); string(text) != "the image's" {
-		t.Errorf("up: %q", text)
+	for _, name := range []string{"up", "d/e/f"} {
+		if text, _ := fs.ReadFile(f, name); string(text) != "the image's" {
+			t.Errorf("%s: %q", name, text)
+		}
 	}
 	for _, name := range []string{"a", "self", "a/x"} {
 		if _, err := f.Stat(name); err == nil || !strings.Contains(err.Error(), "circle") {
