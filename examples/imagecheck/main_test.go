@@ -68,7 +68,7 @@ func TestColours(t *testing.T) {
 
 // What the same image runs with and without arguments.
 func TestArgs(t *testing.T) {
-	app := imagetest.Program(t, "app")
+	app := imagetest.Program(t, "plain")
 	config := v1.Config{Entrypoint: []string{"/start.sh"}, Cmd: []string{"/app", "serve"}, User: "1:1"}
 	files := imagetest.Text("start.sh", "#!/bin/sh\nexec \"$@\"\n", "bin/sh", app, "app", app, "bin/echo", imagetest.Program(t, "plain"))
 	name := imagetest.Save(t, imagetest.Image(t, runtime.GOARCH, config, files))
@@ -92,7 +92,8 @@ func TestArgs(t *testing.T) {
 
 // Who is PID 1 at the end of a chain, and does a signal reach the program?
 func TestChain(t *testing.T) {
-	app, plain := imagetest.Program(t, "app"), imagetest.Program(t, "plain")
+	plain := imagetest.Program(t, "plain")
+	app := plain
 	files := imagetest.Text("app", app, "bin/tini", plain, "bin/gosu", plain, "bin/busybox", plain, "bin/bash", plain, "bin/dash", plain, "bin/env", plain,
 		"exec.sh", "#!/bin/dash\nexec tini -- \"$@\"\n", "stays.sh", "#!/bin/env bash\n\"$@\"\n", "drop.sh", "#!/bin/dash\nexec gosu nobody \"$@\"\n",
 		"trap.sh", "#!/bin/dash\ntrap 'kill $p' TERM\n/app &\np=$!\nwait $p\n", "chosen.sh", "#!/bin/dash\nexec $APP\n")

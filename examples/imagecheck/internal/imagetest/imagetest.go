@@ -100,7 +100,7 @@ func Image(t testing.TB, arch string, config v1.Config, layers ...Files) v1.Imag
 	for _, files := range layers {
 		text := files.Tar(t)
 		layer, failed := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil },
-			tarball.WithCompressionLevel(gzip.BestSpeed))
+			tarball.WithCompressionLevel(gzip.NoCompression))
 		if failed != nil {
 			t.Fatal(failed)
 		}
