@@ -10,17 +10,29 @@ import (
 	"testing"
 )
 
-// Every Go block of README.md is a whole program, and compiles.
+// Every Go block of README.md and of docs is a whole program, and compiles.
 func TestReadmeCompiles(t *testing.T) {
-	blocks := goBlocks(readFile(t, "README.md"))
+	blocks := goBlocks("README.md", readFile(t, "README.md"))
 	if len(blocks) == 0 {
 		t.Fatal("README.md has no Go block")
 	}
-	if first := blocks[0]; first.line >= 30 || !strings.Contains(first.code, "pid1.Run(") {
-		t.Errorf("line %d: the first Go block should show pid1.Run before line 30", first.line)
+	if first := blocks[0]; first.line >= 20 || !strings.Contains(first.code, "pid1.Run(") {
+		t.Errorf("line %d: the first Go block should show pid1.Run before line 20", first.line)
+	}
+	for _, name := range documents(t) {
+		if name != "README.md" {
+			blocks = append(blocks, goBlocks(name, readFile(t, name))...)
+		}
 	}
 	if err := compile(t, blocks); err != nil {
 		t.Error(err)
+	}
+}
+
+// README.md is read in five minutes.
+func TestReadmeIsShort(t *testing.T) {
+	if n := strings.Count(readFile(t, "README.md"), "\n"); n > 120 {
+		t.Errorf("README.md has %d lines, want at most 120", n)
 	}
 }
 
@@ -33,7 +45,7 @@ func TestReadmeWouldNotCompile(t *testing.T) {
 		"no package":     "func main() {}\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			blocks := goBlocks("# Title\n\n```go\n" + code + "\n```\n")
+			blocks := goBlocks("README.md", "# Title\n\n```go\n"+code+"\n```\n")
 			if len(blocks) != 1 || blocks[0].line != 4 {
 				t.Fatalf("got %+v, want one block that begins in line 4", blocks)
 			}
@@ -56,11 +68,12 @@ func TestReadmeCommands(t *testing.T) {
 
 // A block is fenced code; line is that of its first line of code.
 type block struct {
+	file string
 	line int
 	code string
 }
 
-func goBlocks(markdown string) []block {
+func goBlocks(file, markdown string) []block {
 	var blocks []block
 	inside := false
 	n := 0
@@ -69,7 +82,7 @@ func goBlocks(markdown string) []block {
 		switch fence := strings.TrimSpace(line); {
 		case !inside && fence == "```go":
 			inside = true
-			blocks = append(blocks, block{line: n + 1})
+			blocks = append(blocks, block{file: file, line: n + 1})
 		case inside && fence == "```":
 			inside = false
 		case inside:
@@ -93,8 +106,8 @@ func compile(t *testing.T, blocks []block) error {
 	for i, b := range blocks {
 		name := fmt.Sprintf("readme%d", i)
 		file := filepath.Join(temp, name+".go")
-		// The line directive makes errors point into README.md.
-		write(t, file, fmt.Appendf(nil, "//line README.md:%d\n%s", b.line, b.code))
+		// The line directive makes errors point into the document.
+		write(t, file, fmt.Appendf(nil, "//line %s:%d\n%s", b.file, b.line, b.code))
 		overlay[filepath.Join(root, "internal", name, "main.go")] = file
 		args = append(args, "./internal/"+name)
 	}
