@@ -19,9 +19,9 @@ import (
 // Each subject is a program with the library, and one without.
 var subjects = []struct{ title, with, without string }{
 	{"HTTP (examples/http)", module + "/examples/http", module + "/examples/http/internal/plain"},
-	{"HTTPS from files, by pid1.TLS", "./size/internal/tls", "./size/internal/tlsplain"},
-	{"gRPC, and HTTP for health checks", "./size/internal/grpc", "./size/internal/grpcplain"},
-	{"HTTP with Prometheus's client", "./size/internal/prometheus", "./size/internal/prometheusplain"},
+	{"HTTPS from files, by pid1.TLS", module + "/bench/size/internal/tls", module + "/bench/size/internal/tlsplain"},
+	{"gRPC, and HTTP for health checks", module + "/bench/size/internal/grpc", module + "/bench/size/internal/grpcplain"},
+	{"HTTP with Prometheus's client", module + "/bench/size/internal/prometheus", module + "/bench/size/internal/prometheusplain"},
 }
 
 const module = "github.com/entrypoint-go/entrypoint"
