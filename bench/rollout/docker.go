@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"text/template"
+)
+
+// command runs a program and returns its standard output without the white space
+// around it. What it writes to stderr goes into the error.
+func command(name string, args ...string) (string, error) {
+	return output(exec.Command(name, args...))
+}
+
+func output(cmd *exec.Cmd) (string, error) {
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%s: %w\n%s%s", strings.Join(cmd.Args, " "), err, stdout.Bytes(), stderr.Bytes())
+	}
+	return strings.TrimSpace(stdout.String()), nil
+}
+
+func docker(args ...string) (string, error) { return command("docker", args...) }
+
+// buildImage makes an image that has nothing but this program.
+func buildImage(name string) error {
+	dir, err := os.MkdirTemp("", "rollout")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "rollout"),
+		"github.com/entrypoint-go/entrypoint/bench/rollout")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if _, err := output(build); err != nil {
+		return err
+	}
+	return importImage(name, "/rollout", "-C", dir, "rollout")
+}
+
+// importImage makes an image of the files that tar's arguments name.
+func importImage(name, entrypoint string, tarArgs ...string) error {
+	tar := exec.Command("tar", append([]string{"-c", "--dereference"}, tarArgs...)...)
+	files, err := tar.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	load := exec.Command("docker", "import", "--change", "USER 65534:65534", "--change",
+		fmt.Sprintf("ENTRYPOINT [%q]", entrypoint), "-", name)
+	load.Stdin = files
+	if err := tar.Start(); err != nil {
+		return err
+	}
+	_, err = output(load)
+	return errors.Join(err, tar.Wait())
+}
+
+// buildProxy makes an image of this machine's HAProxy, its libraries and config.
+func buildProxy(name, config string) error {
+	program, err := exec.LookPath("haproxy")
+	if err != nil {
+		return fmt.Errorf("a proxy is needed, Debian's package haproxy: %w", err)
+	}
+	libraries, err := command("ldd", program)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "rollout")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.WriteFile(filepath.Join(dir, "haproxy.cfg"), []byte(config), 0o644); err != nil {
+		return err
+	}
+	files := []string{"-C", dir, "haproxy.cfg", "-C", "/", strings.TrimPrefix(program, "/")}
+	for field := range strings.FieldsSeq(libraries) {
+		if path, ok := strings.CutPrefix(field, "/"); ok {
+			files = append(files, path)
+		}
+	}
+	return importImage(name, program, files...)
+}
+
+// The routes to a subject: by a proxy that goes to another task when one refuses
+// the connection, and by one that tries the same again, as HAProxy does unless
+// it is told otherwise.
+const (
+	redispatch = "redispatch"
+	stubborn   = "stubborn"
+)
+
+var routes = []string{redispatch, stubborn}
+
+// proxyConfig is HAProxy with discovery by DNS. Swarm takes a task out of the
+// DNS 2 s before it sends SIGTERM; HAProxy asks the DNS every second, and keeps
+// what has gone from there for 4 s (30 s in the example of its documentation).
+// So it is late by 2 to 3 s, unless the check tells it earlier. A Host header
+// chooses the backend.
+var proxyConfig = template.Must(template.New("haproxy.cfg").Parse(`
+global
+	maxconn 2000
+defaults
+	mode http
+	timeout connect 2s
+	timeout client 60s
+	timeout server 60s
+resolvers docker
+	nameserver dns 127.0.0.11:53
+	accepted_payload_size 8192
+	timeout resolve 1s
+	hold obsolete 4s
+frontend all
+	bind :8080
+	use_backend %[req.hdr(host)]
+{{- range .Backends}}
+backend {{.Name}}
+	retries 3
+	{{- if .Redispatch}}
+	option redispatch 1
+	{{- end}}
+	option httpchk GET /readyz
+	default-server check inter 1s fall 2 rise 1 resolvers docker init-addr none
+	server-template task 16 tasks.{{.Service}}:8080
+{{- end}}
+`))
+
+type backend struct {
+	Name, Service string
+	Redispatch    bool
+}
