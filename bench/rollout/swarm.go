@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -38,7 +37,10 @@ func (s *swarm) measure(ctx context.Context, o options) (map[string]outcome, err
 			f()
 		}
 	}()
-	if err := errors.Join(s.join(), s.deploy(o)); err != nil {
+	if err := s.join(); err != nil {
+		return nil, err
+	}
+	if err := s.deploy(o); err != nil {
 		return nil, err
 	}
 	if err := s.awaitServing(ctx); err != nil {
