@@ -1,0 +1,277 @@
+// Package recipes tests the programs in its folders: each is started as it is, put
+// under load, and stopped by SIGTERM.
+package recipes
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// programs is the folder of the programs, which TestMain builds all at once.
+var programs string
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "recipes")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	programs = dir
+	if out, err := exec.Command("go", "build", "-o", dir, "./...").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// Requests in flight get their responses, and no request is lost where the server
+// allows that. Lines is what the program prints, in this order.
+func TestServers(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		lossy bool // the server may lose what arrives on idle connections
+		lines []string
+	}{
+		{name: "gin"},
+		{name: "echo"},
+		{name: "chi-connect"},
+		{name: "fiber-adaptor"},
+		{name: "fiber", lossy: true},
+		{name: "fasthttp", lossy: true},
+		{name: "grpc-gateway"},
+		{name: "prometheus"},
+		{name: "fx", lines: []string{"fx hook"}},
+		{name: "oklog-run", lines: []string{"worker interrupted"}},
+		{name: "cobra"},
+		{name: "urfave-cli"},
+		{name: "database", lines: []string{"database closed"}},
+		{name: "opentelemetry", lines: []string{"cache closed", "spans flushed: true"}},
+		{name: "certificates"},
+		{name: "zap"},
+		{name: "zerolog"},
+		{name: "logr"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			addr := freeAddr(t)
+			p := start(t, test.name, "ADDR="+addr,
+				"METRICS_ADDR="+freeAddr(t), "GRPC_ADDR="+freeAddr(t), "DATABASE_URL="+filepath.Join(t.TempDir(), "db"))
+			p.awaitHTTP("http://" + addr)
+			load := startLoad("http://"+addr, func() http.RoundTripper { return new(http.Transport) })
+			load.await(t, 50)
+			p.stop()
+			load.end()
+			p.wantCleanEnd(test.lines)
+			t.Logf("%d requests, %d lost", load.ok.Load(), load.lost.Load())
+			if n := load.lost.Load(); n > 0 && !test.lossy {
+				t.Errorf("%d of %d requests lost, the first: %v", n, load.ok.Load()+n, load.first)
+			}
+		})
+	}
+}
+
+// A process is a recipe's program that runs.
+type process struct {
+	*exec.Cmd
+	t     *testing.T
+	out   lines
+	log   lines
+	ended chan struct{} // closed when it has ended
+}
+
+func start(t *testing.T, name string, env ...string) *process {
+	t.Helper()
+	p := &process{Cmd: exec.Command(filepath.Join(programs, name)), t: t, ended: make(chan struct{})}
+	// Not in Kubernetes, whatever the tests run in: no delay.
+	p.Env = append(os.Environ(), append(env, "KUBERNETES_SERVICE_HOST=")...)
+	p.Stdout, p.Stderr = &p.out, &p.log
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.ended)
+		_ = p.Wait() // ProcessState has it
+	}()
+	t.Cleanup(func() {
+		p.Process.Kill()
+		<-p.ended
+	})
+	return p
+}
+
+// awaitHTTP returns when the server answers.
+func (p *process) awaitHTTP(url string) {
+	p.t.Helper()
+	p.await(url+" to answer", func() bool {
+		resp, err := http.Get(url)
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+// awaitLine returns when the program has printed a line.
+func (p *process) awaitLine(line string) {
+	p.t.Helper()
+	p.await("the line "+line, func() bool { return strings.Contains(p.out.String(), line+"\n") })
+}
+
+func (p *process) await(what string, holds func() bool) {
+	p.t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
+		select {
+		case <-p.ended:
+			p.t.Fatalf("the program ended (%v) before %s:\n%s", p.ProcessState, what, &p.log)
+		default:
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("waited a minute for %s:\n%s", what, &p.log)
+		}
+	}
+}
+
+// stop sends SIGTERM and waits for the end.
+func (p *process) stop() {
+	p.t.Helper()
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+	select {
+	case <-p.ended:
+	case <-time.After(time.Minute):
+		p.t.Fatalf("the program has not ended a minute after SIGTERM:\n%s", &p.log)
+	}
+}
+
+// wantCleanEnd checks the exit code, and that the program printed these lines in
+// this order.
+func (p *process) wantCleanEnd(lines []string) {
+	p.t.Helper()
+	if code := p.ProcessState.ExitCode(); code != 0 {
+		p.t.Errorf("exit code %d, want 0; log:\n%s", code, &p.log)
+	}
+	rest := p.out.String()
+	for _, line := range lines {
+		_, after, found := strings.Cut(rest, line+"\n")
+		if !found {
+			p.t.Errorf("printed\n%swant in it, in this order: %q", &p.out, lines)
+			return
+		}
+		rest = after
+	}
+}
+
+// lines is a buffer that may be read while a process writes.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// A load is 8 clients with a keep-alive connection each, which send a POST as soon
+// as they have a response. No client repeats anything. A client whose dial is
+// refused has found the server gone, and ends.
+type load struct {
+	ok, lost atomic.Int64
+	first    error // what was lost first
+	once     sync.Once
+	clients  sync.WaitGroup
+	cancel   context.CancelFunc
+}
+
+func startLoad(url string, transport func() http.RoundTripper) *load {
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &load{cancel: cancel}
+	for range 8 {
+		client := &http.Client{Transport: transport()}
+		l.clients.Go(func() {
+			defer client.CloseIdleConnections()
+			for l.request(ctx, client, url) {
+			}
+		})
+	}
+	return l
+}
+
+func (l *load) request(ctx context.Context, client *http.Client, url string) (goOn bool) {
+	// A body that cannot be read twice: the transport does not repeat it either.
+	body := io.MultiReader(strings.NewReader("body"))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, body)
+	if err != nil {
+		panic(err)
+	}
+	resp, err := client.Do(req)
+	if err == nil {
+		_, err = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		// The gateway's health endpoint is for GET only.
+		if err == nil && resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusMethodNotAllowed && resp.StatusCode != http.StatusNotImplemented {
+			err = errors.New(resp.Status)
+		}
+	}
+	switch {
+	case err == nil:
+		l.ok.Add(1)
+		return true
+	case errors.Is(err, syscall.ECONNREFUSED), ctx.Err() != nil:
+		return false
+	}
+	l.lost.Add(1)
+	l.once.Do(func() { l.first = err })
+	return true
+}
+
+// await returns when n requests were answered.
+func (l *load) await(t *testing.T, n int64) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); l.ok.Load() < n; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d requests were answered in a minute, want %d; lost: %d, the first: %v", l.ok.Load(), n, l.lost.Load(), l.first)
+		}
+	}
+}
+
+// end returns when all clients have ended.
+func (l *load) end() {
+	l.cancel()
+	l.clients.Wait()
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
