@@ -3,6 +3,7 @@ package pid1_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -139,4 +140,32 @@ func TestOneServerTwoListeners(t *testing.T) {
 		t.Errorf("Run: %v", err)
 	}
 	w.wantRest("goodbye")
+}
+
+// TestOnShutdownPanics: a function of RegisterOnShutdown that panics ends the stop
+// no more than one that hangs. Called by net/http it would end the process.
+func TestOnShutdownPanics(t *testing.T) {
+	hijacked, bye := make(chan bool), make(chan struct{})
+	srv := &http.Server{Handler: hijack(t, hijacked, bye)}
+	release := make(chan bool)
+	defer close(release)
+	srv.RegisterOnShutdown(func() { <-release })
+	srv.RegisterOnShutdown(func() {
+		defer time.AfterFunc(100*time.Millisecond, func() { close(bye) })
+		panic("in RegisterOnShutdown")
+	})
+	var app pid1.App
+	hook := false
+	app.Shutdown.Defer("hook", func(context.Context) error { hook = true; return nil })
+	s := serve(t, &app, srv)
+	w := upgraded(t, s, hijacked)
+	err, _ := s.stop()
+	w.wantRest("goodbye")
+	var panicked *shutdown.HookError
+	if pid1.ExitCode(err) != 2 || !errors.As(err, &panicked) || !strings.Contains(fmt.Sprint(err), "in RegisterOnShutdown") {
+		t.Errorf("exit code %d, %v", pid1.ExitCode(err), err)
+	}
+	if !hook {
+		t.Error("the hook has not run")
+	}
 }

@@ -75,6 +75,7 @@ type httpServer struct {
 	warn      func(message string)       // logs it
 	bound     net.Addr                   // nil before bind
 	drain     atomic.Pointer[drain.HTTP] // nil before bind
+	panicked  atomic.Pointer[error]      // of a function of RegisterOnShutdown
 }
 
 func (h *httpServer) name() string {
@@ -127,7 +128,7 @@ func (h *httpServer) bind(ctx context.Context) error {
 	}
 	h.bound = l.Addr()
 	d := drain.NewHTTP(h.parent, h.srv, h.onRequest)
-	d.Warn = h.warn
+	d.Warn, d.Go = h.warn, h.callOnShutdown
 	d.Bind(l)
 	h.drain.Store(d)
 	return nil
@@ -156,7 +157,11 @@ func (h *httpServer) ListenAndServe() error {
 
 func (h *httpServer) Shutdown(ctx context.Context) error {
 	if d := h.drain.Load(); d != nil {
-		return d.Shutdown(ctx, stopCause(ctx))
+		err := d.Shutdown(ctx, stopCause(ctx))
+		if panicked := h.panicked.Load(); panicked != nil {
+			return join(err, *panicked)
+		}
+		return err
 	}
 	return h.srv.Shutdown(ctx) // never served
 }
@@ -168,6 +173,19 @@ func (h *httpServer) waitHandlers(ctx context.Context, err error) {
 		goroutine.WaitFor(ctx, err.Error(), d.Goroutines()...)
 		d.WaitHandlers()
 	}
+}
+
+// callOnShutdown calls a function of RegisterOnShutdown. One that panics would end
+// the process, called by net/http.
+func (h *httpServer) callOnShutdown(f func()) {
+	goCall("RegisterOnShutdown", func() error { f(); return nil }, func(err error) {
+		if isPanic(err) {
+			h.panicked.CompareAndSwap(nil, &err)
+			if h.warn != nil {
+				h.warn("a function of RegisterOnShutdown panicked: " + errorText(err))
+			}
+		}
+	})
 }
 
 // kill may be called before bind.

@@ -115,7 +115,7 @@ func (w *lastWriter) FlushError() error {
 func (w *http1Last) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := w.http1.Hijack()
 	if err == nil && mayBecomeH2C(w.r) {
-		w.h.warnOfH2C()
+		w.h.h2c.Do(func() { w.h.warn(h2cWarning) })
 		conn, rw = w.conn.hijackH2C(conn, rw, w.r, &w.h.announcing)
 	}
 	return conn, rw, err

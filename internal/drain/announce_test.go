@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -24,6 +25,8 @@ import (
 )
 
 var errStop = errors.New("the test is over")
+
+var silent = log.New(io.Discard, "", 0)
 
 // A server is served until the test ends.
 type server struct {

@@ -65,8 +65,12 @@ type server struct {
 	draining   atomic.Bool   // one of the HTTPs shuts down for all
 	drained    chan struct{} // closed when it has
 
-	// Warn, which may be set before Bind, gets what the user should know.
+	inConnState atomic.Int64 // calls of the user's ConnState
+
+	// These may be set before Bind. Warn gets what the user should know; Go calls
+	// a function of RegisterOnShutdown, in a goroutine of its own.
 	Warn func(message string)
+	Go   func(f func())
 	h2c  sync.Once // warned of
 
 	conns   connections
@@ -289,6 +293,9 @@ func (h *server) cutOff(ctx context.Context, cause error) error {
 		h.wait(ctx, last.C, h.conns.none)
 	}
 	h.close(cause)
+	if n := h.inConnState.Load(); n > 0 {
+		running = append(running, fmt.Sprintf("%d in a Server.ConnState that does not return", n))
+	}
 	if len(running) == 0 {
 		return fmt.Errorf("connections cut off before they were idle: %w", CutReason(ctx))
 	}
@@ -302,6 +309,12 @@ func (h *HTTP) Goroutines() []string { return h.conns.goroutines() }
 // WaitHandlers waits for the handlers that still run after Shutdown has returned an
 // error.
 func (h *HTTP) WaitHandlers() { h.wait(context.Background(), nil, h.conns.quiet) }
+
+func (h *server) warn(message string) {
+	if h.Warn != nil {
+		h.Warn(message)
+	}
+}
 
 // notify wakes wait. conns change before stopping is read here, and wait reads
 // them after stopping was set: it misses no change.

@@ -25,12 +25,6 @@ func mayBecomeH2C(r *http.Request) bool {
 	return len(upgrade) > 0 && r.Header["Http2-Settings"] != nil && strings.Contains(upgrade[0], "h2c")
 }
 
-func (h *server) warnOfH2C() {
-	if h.Warn != nil {
-		h.h2c.Do(func() { h.Warn(h2cWarning) })
-	}
-}
-
 // An h2cConn is a hijacked connection that speaks HTTP/2. The server at its end
 // knows nothing of a stop. So we read along, to know which streams are open, and
 // put a GOAWAY between its frames.

@@ -2,8 +2,10 @@ package drain
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -34,11 +36,23 @@ func (h *server) addHooks(parent context.Context) {
 // connState calls the user's hook first: once a connection counts as closed,
 // and Shutdown returns, the user's hook has seen it closed.
 func (h *server) connState(users func(net.Conn, http.ConnState)) func(net.Conn, http.ConnState) {
+	if users == nil {
+		return h.conns.track
+	}
 	return func(c net.Conn, state http.ConnState) {
-		if users != nil {
-			users(c, state)
-		}
-		h.conns.track(c, state)
+		h.inConnState.Add(1)
+		defer func() {
+			h.inConnState.Add(-1)
+			h.conns.track(c, state)
+			// Of other panics net/http says that it was serving, and closes the
+			// connection. This one would end the process.
+			if state == http.StateClosed {
+				if p := recover(); p != nil {
+					h.warn(fmt.Sprintf("panic in Server.ConnState: %v\n%s", p, debug.Stack()))
+				}
+			}
+		}()
+		users(c, state)
 	}
 }
 

@@ -53,7 +53,11 @@ func (h *server) callOnShutdown() {
 		return // if not ok, Shutdown calls them
 	}
 	for _, f := range functions {
-		go f()
+		if h.Go != nil {
+			h.Go(f)
+		} else {
+			go f()
+		}
 	}
 }
 
