@@ -14,35 +14,34 @@ import (
 // one closes a channel, that ends the process. Only who takes them away from the
 // server can prevent it, and they are in a field that is not exported.
 
-// privateServer finds those fields of an http.Server. ok is false with a net/http
-// that has others.
-var privateServer = sync.OnceValues(func() (at struct{ mu, inShutdown, onShutdown uintptr }, ok bool) {
+// private is the offset of such a field of http.Server, with ok false if that has no
+// field of the name and of t.
+func private(name string, t reflect.Type) (offset uintptr, ok bool) {
 	server := reflect.TypeFor[http.Server]()
-	offset := func(name string, t reflect.Type) uintptr {
-		f, found := server.FieldByName(name)
-		ok = ok && found && f.Type == t
-		return f.Offset
+	for i := range server.NumField() { // FieldByName would link more
+		if f := server.Field(i); f.Name == name && f.Type == t {
+			return f.Offset, true
+		}
 	}
-	ok = true
-	at.mu = offset("mu", reflect.TypeFor[sync.Mutex]())
-	at.inShutdown = offset("inShutdown", reflect.TypeFor[atomic.Bool]())
-	at.onShutdown = offset("onShutdown", reflect.TypeFor[[]func()]())
-	return at, ok
-})
+	return 0, false
+}
 
 // takeOnShutdown takes the functions that srv.Shutdown calls. stopped reports
 // whether Shutdown, which may have called them, or Close was called before.
 func takeOnShutdown(srv *http.Server) (functions []func(), stopped, ok bool) {
-	at, ok := privateServer()
-	if !ok {
+	lock, ok1 := private("mu", reflect.TypeFor[sync.Mutex]())
+	flag, ok2 := private("inShutdown", reflect.TypeFor[atomic.Bool]())
+	list, ok3 := private("onShutdown", reflect.TypeFor[[]func()]())
+	if !ok1 || !ok2 || !ok3 {
 		return nil, false, false
 	}
-	mu := (*sync.Mutex)(unsafe.Add(unsafe.Pointer(srv), at.mu))
-	list := (*[]func())(unsafe.Add(unsafe.Pointer(srv), at.onShutdown))
+	mu := (*sync.Mutex)(unsafe.Add(unsafe.Pointer(srv), lock))
+	inShutdown := (*atomic.Bool)(unsafe.Add(unsafe.Pointer(srv), flag))
+	onShutdown := (*[]func())(unsafe.Add(unsafe.Pointer(srv), list))
 	mu.Lock()
 	defer mu.Unlock()
-	functions, *list = *list, nil
-	return functions, (*atomic.Bool)(unsafe.Add(unsafe.Pointer(srv), at.inShutdown)).Load(), true
+	functions, *onShutdown = *onShutdown, nil
+	return functions, inShutdown.Load(), true
 }
 
 // callOnShutdown calls the functions of RegisterOnShutdown, unless the user has by
