@@ -99,13 +99,15 @@ func (d delivery) left() (left, gone []*linux.TCPSocket) {
 
 // Bounds of the pause between two looks. A look at many sockets takes time.
 const (
-	minLookPause  = time.Millisecond
-	maxLookPause  = 50 * time.Millisecond
-	pausesPerLook = 10
+	minLookPause = time.Millisecond
+	maxLookPause = 50 * time.Millisecond
+	maxPause     = 250 * time.Millisecond // after looks that take 25 ms or more
 )
 
 // await is the step "bytes".
 func (d delivery) await(ctx context.Context, a *App) error {
+	cut := drain.Cutoff(ctx)
+	defer cut.Stop()
 	told := false
 	for pause := minLookPause; ; pause = min(2*pause, maxLookPause) {
 		began := time.Now()
@@ -121,10 +123,15 @@ func (d delivery) await(ctx context.Context, a *App) error {
 			a.log().Info("waiting for clients to receive what was sent", "unreceived", describe(left))
 		}
 		select {
-		case <-time.After(max(pause, pausesPerLook*time.Since(began))):
+		case <-time.After(min(max(pause, 10*time.Since(began)), maxPause)):
+			continue
+		case <-cut.C:
 		case <-ctx.Done():
-			return fmt.Errorf("not received by clients: %s: %w", describe(left), drain.CutReason(ctx))
 		}
+		if left, _ = d.left(); len(left) == 0 {
+			return nil
+		}
+		return fmt.Errorf("not received by clients: %s: %w", describe(left), drain.CutReason(ctx))
 	}
 }
 

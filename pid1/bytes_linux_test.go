@@ -211,13 +211,13 @@ func TestBytesArrive(t *testing.T) {
 // TestBytesLeft: the wait ends inside the grace, and the error names the client.
 func TestBytesLeft(t *testing.T) {
 	t.Parallel()
-	p := startBytes(t, "-kind=listen", "-grace=3s")
+	p := startBytes(t, "-kind=listen", "-grace=6s")
 	conn := p.request("", p.await("serving "))
 	began := time.Now()
 	p.signal(syscall.SIGTERM)
 	p.wantExit(124)
-	if took := time.Since(began); took > 3*time.Second {
-		t.Errorf("gone after %v, want within the grace of 3s", took)
+	if took := time.Since(began); took > 6*time.Second {
+		t.Errorf("gone after %v, want within the grace of 6s", took)
 	}
 	p.wantLog("step=bytes state=failed", "not received by clients: "+conn.LocalAddr().String()+" (", "waiting for clients to receive what was sent")
 }
