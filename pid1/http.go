@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 
 	"github.com/entrypoint-go/entrypoint/internal/drain"
@@ -84,10 +85,15 @@ func (h *httpServer) name() string {
 		return "http unix:" + h.listener.Addr().String()
 	case h.listener != nil:
 		return "http " + h.listener.Addr().String()
-	case h.secure:
-		return "https " + h.addr()
 	}
-	return "http " + h.addr()
+	addr := h.addr()
+	if h.bound != nil && strings.HasSuffix(addr, ":0") {
+		addr = h.bound.String()
+	}
+	if h.secure {
+		return "https " + addr
+	}
+	return "http " + addr
 }
 
 // addr is what net/http listens on.

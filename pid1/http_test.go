@@ -576,7 +576,7 @@ func TestTLS(t *testing.T) {
 			if err := <-s.done; err != nil {
 				t.Errorf("Run: %v", err)
 			}
-			if got, want := s.report.Steps[0].Name, "https 127.0.0.1:0"; got != want {
+			if got, want := s.report.Steps[0].Name, "https "+s.addr; got != want {
 				t.Errorf("step %q, want %q", got, want)
 			}
 		})

@@ -64,7 +64,7 @@ func (o *ordered) addTo(s *servers, p *serverState) error {
 func (o *ordered) describe(members []*serverState) string {
 	list := make([]string, len(members))
 	for i, p := range members {
-		list[i] = p.name
+		list[i] = p.title()
 	}
 	return strings.Join(list, " > ")
 }

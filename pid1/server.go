@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/entrypoint-go/entrypoint/internal/goroutine"
@@ -52,8 +53,9 @@ func (e *ServerError) Error() string {
 func (e *ServerError) Unwrap() error { return e.Err }
 
 // Named gives s a name for logs, errors and the report. Without one an
-// *http.Server is called "http :8080", a Func "worker", a Job "job", and anything
-// else by its type. The second one of a name has a number.
+// *http.Server is called "http :8080", or by the address that it got for ":0", a
+// Func "worker", a Job "job", and anything else by its type. The second one of a
+// name has a number.
 func Named(name string, s Server) Server { return &named{s, name} }
 
 type named struct {
@@ -128,10 +130,16 @@ func (p *serverState) check() error {
 
 // bind takes the port, if the server can do so before it serves.
 func (p *serverState) bind(ctx context.Context) error {
-	if b, ok := p.server.(binder); ok {
-		if err := b.bind(ctx); err != nil {
-			return p.error(err)
-		}
+	b, ok := p.server.(binder)
+	if !ok {
+		return nil
+	}
+	before := p.ownName()
+	if err := b.bind(ctx); err != nil {
+		return p.error(err)
+	}
+	if after := p.ownName(); after != before && strings.HasPrefix(p.name, before) {
+		p.name = after // with the port that :0 has become
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package pid1
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -77,7 +78,7 @@ func (s *servers) addOne(p *serverState) {
 func (s *servers) String() string {
 	list := make([]string, len(s.top))
 	for i, p := range s.top {
-		list[i] = p.name
+		list[i] = p.title()
 		if c, ok := p.server.(chain); ok {
 			list[i] = c.describe(p.members)
 		}
@@ -106,13 +107,11 @@ func newServer(s Server) (state *serverState, problem string) {
 			return nil, "a Child whose Cmd is nil"
 		}
 	}
-	if n, ok := s.(namer); ok && state.name == "" {
-		state.name = n.name()
-	}
+	state.server = s
+	state.name = cmp.Or(state.name, state.ownName())
 	if state.name == "" {
 		state.name = fmt.Sprintf("%T", s)
 	}
-	state.server = s
 	return state, ""
 }
 
