@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"testing"
 	"time"
 
@@ -22,11 +23,15 @@ func TestBytesInDocker(t *testing.T) {
 			flags := append(inContainer(t, "bytes"), "--entrypoint", "/test")
 			c := dockertest.Run(t, image, flags, "-kind="+kind, "-addr=:8080", fmt.Sprintf("-size=%d", size))
 			c.AwaitLog("serving")
-			conn := dialSmall(t, c.Addr("8080"))
+			conn, err := net.Dial("tcp", c.Addr("8080"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
 			if kind == "tls" {
 				conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
 			}
-			if _, err := io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n"); err != nil {
+			if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: test\r\n\r\n"); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
@@ -40,7 +45,7 @@ func TestBytesInDocker(t *testing.T) {
 			defer func() { <-stopped }()
 
 			// A container that has ended sends nothing more, not even a reset.
-			total, chunk := 1, make([]byte, size/64)
+			total, chunk := 1, make([]byte, 8<<10)
 			for {
 				conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 				n, err := conn.Read(chunk)
