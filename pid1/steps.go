@@ -63,6 +63,7 @@ func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) erro
 		}
 	}
 
+	a.Shutdown.Cause = s.reason()
 	report := a.Shutdown.Run(withStop(s.forced, s), first...)
 	report.Cause = s.reason()
 	if report.Forced && s.serving {

@@ -162,3 +162,18 @@ func Example_withoutPid1() {
 		os.Exit(1)
 	}
 }
+
+// Metrics of the shutdown itself go out with the last flush.
+func ExampleReportFrom() {
+	stop := shutdown.Pipeline{Logger: slog.New(slog.DiscardHandler)}
+	stop.DeferLast("telemetry", func(ctx context.Context) error {
+		for _, step := range shutdown.ReportFrom(ctx).Steps {
+			fmt.Println(step.Name, step.State)
+		}
+		return nil // provider.Shutdown(ctx)
+	})
+	stop.Defer("database", func(context.Context) error { return nil })
+	stop.Run(context.Background())
+	// Output:
+	// database ok
+}

@@ -11,7 +11,7 @@ import (
 // Report says where the time of a shutdown went. Nothing changes it after Run has
 // returned it.
 type Report struct {
-	Cause  error         // what started the shutdown; the caller sets it, Run leaves it nil
+	Cause  error         // what started the shutdown: Pipeline.Cause
 	Steps  []Step        // in the order they ran, the Skipped ones last; each hook once
 	Grace  time.Duration // as configured
 	Took   time.Duration // of Run

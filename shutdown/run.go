@@ -46,10 +46,10 @@ func newRun(ctx context.Context, p *Pipeline) *run {
 		begin:    time.Now(),
 		timer:    time.NewTimer(limits.grace),
 		stacks:   newStacks(min(maxStackTime, limits.grace/100)),
-		report:   &Report{Steps: make([]Step, 0, len(p.first)+len(p.hooks)), Grace: limits.grace, config: err},
+		report:   &Report{Cause: p.Cause, Steps: make([]Step, 0, len(p.first)+len(p.hooks)), Grace: limits.grace, config: err},
 		done:     make(chan struct{}),
 	}
-	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	base, cancel := context.WithCancelCause(context.WithValue(context.WithoutCancel(ctx), runKey{}, r))
 	r.base, r.cancel = base, func() { cancel(context.Cause(ctx)) }
 	return r
 }
@@ -174,7 +174,9 @@ func (r *run) skip(hooks []Hook, reason error) {
 }
 
 func (r *run) end(s Step, message string) {
+	r.pipeline.mu.Lock() // ReportFrom reads them
 	r.report.Steps = append(r.report.Steps, s)
+	r.pipeline.mu.Unlock()
 	r.logStep(s, message)
 }
 

@@ -51,11 +51,15 @@ type Pipeline struct {
 	// Nil means slog.Default().
 	Logger *slog.Logger
 
+	// Cause is what starts the shutdown, for Report.Cause. May be nil.
+	Cause error
+
 	mu      sync.Mutex // guards the rest
 	first   []Hook     // run before hooks, in this order
 	hooks   []Hook     // the next one to run is the last
 	ended   bool       // nothing is taken from hooks any more
 	current *run       // nil before Run
+	running string     // the step that runs
 }
 
 // Hook is one step of a stop.
@@ -156,7 +160,7 @@ func (p *Pipeline) Run(ctx context.Context, first ...Hook) *Report {
 func (p *Pipeline) pop(timeUp bool) (h Hook, after int, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ended = p.ended || timeUp
+	p.ended, p.running = p.ended || timeUp, ""
 	after = len(p.first) + len(p.hooks) - 1
 	switch {
 	case len(p.first) > 0:
@@ -169,6 +173,7 @@ func (p *Pipeline) pop(timeUp bool) (h Hook, after int, ok bool) {
 		p.ended = true
 		return Hook{}, 0, false
 	}
+	p.running = h.Name
 	return h, after, true
 }
 
