@@ -45,17 +45,12 @@ func goCall(name string, f func() error, after func(error)) *call {
 // the stop: if the call does not end in time, the step is Stuck, with the stack
 // of the call.
 func (c *call) wait(ctx context.Context) error {
-	return c.waitBlaming(ctx, "")
-}
-
-// waitBlaming is wait. what is what else there is to say of a call that hangs.
-func (c *call) waitBlaming(ctx context.Context, what string) error {
-	c.blame(ctx, what)
+	c.blame(ctx, "")
 	<-c.done
 	return c.err
 }
 
-// blame says that the step waits for the call, and for others.
+// blame says that the step waits for the call, and for others, and why.
 func (c *call) blame(ctx context.Context, what string, others ...string) {
 	number := <-c.number
 	c.number <- number

@@ -225,16 +225,11 @@ func (p *serverState) stop(ctx context.Context) error {
 		h.waitHandlers(ctx, err) // one that hangs is Stuck
 		return err
 	}
-	served := p.call.waitBlaming(ctx, notOf(ctx, err)) // one that hangs is Stuck
-	return join(err, p.stopped(served, stopCause(ctx)))
-}
-
-// notOf is err's text, unless it says only that ctx has ended.
-func notOf(ctx context.Context, err error) string {
-	if err == ctx.Err() {
-		return ""
+	if err != ctx.Err() { // which says nothing new
+		p.call.blame(ctx, err.Error(), goroutine.Current())
 	}
-	return err.Error()
+	<-p.call.done // one that hangs is Stuck
+	return join(err, p.stopped(p.call.err, stopCause(ctx)))
 }
 
 // stopped is what is wrong with the error of ListenAndServe after a stop. It may

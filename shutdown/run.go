@@ -192,7 +192,7 @@ func (r *run) logStep(s Step, message string) {
 		level = slog.LevelError
 		attrs = append(attrs, slog.Any("error", e))
 		if stacks := s.stacks(nil); len(stacks) > 0 {
-			attrs = append(attrs, slog.String("stack", joinStacks(stacks)))
+			attrs = append(attrs, slog.String("stack", string(stacks)))
 		}
 	}
 	r.log.LogAttrs(r.base, level, message, attrs...)

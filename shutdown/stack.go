@@ -166,32 +166,16 @@ func (d *dump) text(ours []bool) []byte {
 	return out.Bytes()
 }
 
-// stacks adds those of the members and of s to some, each once: an error may be that
-// of a member.
-func (s Step) stacks(some [][]byte) [][]byte {
+// stacks appends those of the members and of s to all, each once: an error may be
+// that of a member.
+func (s Step) stacks(all []byte) []byte {
 	for _, m := range s.Members {
-		some = m.stacks(some)
+		all = m.stacks(all)
 	}
-	e, ok := s.Err.(*HookError)
-	if !ok || len(e.Stack) == 0 || slices.ContainsFunc(some, func(b []byte) bool { return bytes.Equal(b, e.Stack) }) {
-		return some
+	if e, ok := s.Err.(*HookError); ok && len(all) < maxStack && !bytes.Contains(all, e.Stack) {
+		all = append(append(all, e.Stack...), '\n')
 	}
-	return append(some, e.Stack)
-}
-
-func joinStacks(stacks [][]byte) string {
-	var all strings.Builder
-	for i, s := range stacks {
-		if all.Len() > maxStack {
-			fmt.Fprintf(&all, "\n… and %d stacks more\n", len(stacks)-i)
-			break
-		}
-		if i > 0 {
-			all.WriteByte('\n')
-		}
-		all.Write(s)
-	}
-	return all.String()
+	return all
 }
 
 // parseTrace reads from the traceback of a goroutine its number, the number of

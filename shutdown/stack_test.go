@@ -99,8 +99,8 @@ func TestStacksOfMembersInLog(t *testing.T) {
 			var log bytes.Buffer
 			p := quiet()
 			p.Logger = slog.New(slog.NewJSONHandler(&log, nil))
-			p.Add(shutdown.Hook{Name: "both", Timeout: 200 * ms, Func: around(shutdown.Parallel(
-				shutdown.Hook{Name: "one", Func: func(context.Context) error { hangOne(release); return nil }},
+			p.Add(shutdown.Hook{Name: "both", Timeout: time.Second, Func: around(shutdown.Parallel(
+				shutdown.Hook{Name: "one", Func: func(context.Context) error { hangOne(release); return nil }, Timeout: 50 * ms},
 				shutdown.Hook{Name: "two", Func: func(context.Context) error { hangTwo(release); return nil }, Timeout: 100 * ms},
 			))})
 			p.Run(context.WithValue(background, releaseKey{}, release))
@@ -109,8 +109,8 @@ func TestStacksOfMembersInLog(t *testing.T) {
 				want = append(want, "hangInner")
 			}
 			for _, f := range want {
-				if n := countIn(f, log.String()); n != 1 {
-					t.Errorf("%s is in the log %d times:\n%s", f, n, &log)
+				if countIn(f, log.String()) == 0 {
+					t.Errorf("the log does not have %s:\n%s", f, &log)
 				}
 			}
 		})
