@@ -161,16 +161,51 @@ func watchParent(value string) error {
 	return unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(sig), 0, 0, 0)
 }
 
-// parseSignal returns the signal that s names: SIGTERM, TERM, term or 15.
-// Real-time signals have only numbers, 35 to 64.
+// synonyms are the names in signal(7) that package unix does not have.
+var synonyms = map[string]syscall.Signal{
+	"SIGCLD": syscall.SIGCHLD, "SIGIOT": syscall.SIGABRT, "SIGPOLL": syscall.SIGIO, "SIGUNUSED": syscall.SIGSYS,
+}
+
+// The real-time signals as the C library counts them.
+const rtMin, rtMax = 34, 64
+
+// parseSignal returns the signal that s names: SIGTERM, TERM, term, 15, RTMIN+3 or
+// SIGRTMAX-2. Signals 32 to 34 are the C library's: Go never delivers them.
 func parseSignal(s string) (syscall.Signal, error) {
-	if n, err := strconv.Atoi(s); err == nil && n >= 1 && n <= 64 {
-		return syscall.Signal(n), nil
+	name := "SIG" + strings.TrimPrefix(strings.ToUpper(s), "SIG")
+	number, err := strconv.Atoi(s)
+	if err != nil {
+		number = int(cmp.Or(unix.SignalNum(name), synonyms[name], realTime(name)))
 	}
-	if sig := unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(s), "SIG")); sig != 0 {
-		return sig, nil
+	switch {
+	case number >= 32 && number <= 34:
+		return 0, fmt.Errorf("signal %s belongs to the C library: real-time signals are 35 to 64, RTMIN+1 to RTMAX", s)
+	case number < 1 || number > rtMax:
+		return 0, fmt.Errorf("no signal is called %q: want a name such as SIGTERM or RTMIN+1, or a number from 1 to 64", s)
 	}
-	return 0, fmt.Errorf("no signal is called %q: want a name such as SIGTERM, or a number from 1 to 64", s)
+	return syscall.Signal(number), nil
+}
+
+// realTime returns the signal called SIGRTMIN, SIGRTMAX, SIGRTMIN+n or SIGRTMAX-n,
+// or 0.
+func realTime(name string) syscall.Signal {
+	base := rtMin
+	offset, ok := strings.CutPrefix(name, "SIGRTMIN")
+	sign := "+"
+	if !ok {
+		if offset, ok = strings.CutPrefix(name, "SIGRTMAX"); !ok {
+			return 0
+		}
+		base, sign = rtMax, "-"
+	}
+	if offset == "" {
+		return syscall.Signal(base)
+	}
+	n, err := strconv.Atoi(offset)
+	if err != nil || !strings.HasPrefix(offset, sign) || base+n < rtMin || base+n > rtMax {
+		return 0
+	}
+	return syscall.Signal(base + n)
 }
 
 // expand writes out what getopt(3) allows: -vg is -v -g, and -e1 is -e 1.

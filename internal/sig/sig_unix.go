@@ -53,13 +53,22 @@ func nameOf(s syscall.Signal) string {
 // It is also why nothing here calls signal.Notify without a list, which means
 // all signals: SIGURG, with which Go's scheduler preempts goroutines, then
 // arrives dozens of times a second (runc#3364, containerd#4935).
-var NotStopSignals = map[os.Signal]string{
+var NotStopSignals = withCLibrary(map[os.Signal]string{
 	syscall.SIGKILL: "which no process can handle",
 	syscall.SIGSTOP: "which no process can handle",
 	syscall.SIGPROF: "which Go keeps for its profiler",
 	syscall.SIGURG:  "with which Go preempts goroutines",
 	syscall.SIGCHLD: "which every ended child raises",
 	syscall.SIGPIPE: "which every write to a closed pipe raises",
+})
+
+func withCLibrary(reasons map[os.Signal]string) map[os.Signal]string {
+	for s := syscall.Signal(1); s <= last; s++ {
+		if isCLibrary(s) {
+			reasons[s] = "which belongs to the C library, so that Go never delivers it"
+		}
+	}
+	return reasons
 }
 
 // Catchable returns the signals that are worth passing on to a child: those
