@@ -21,11 +21,15 @@ const (
 	maxImages  = 64       // images of an archive
 	maxNesting = 4        // indexes inside of indexes
 	maxLayers  = 256      // layers of an image; overlayfs takes fewer
-	maxEntries = 1 << 20  // files of an archive, and of all layers of an image
 	maxName    = 4096     // bytes of a path or of a link's text, as PATH_MAX
-	maxNames   = 96 << 20 // bytes of all paths of an image
 	maxFile    = 1 << 30  // bytes of a file that is read
 	maxWindow  = 32 << 20 // bytes of memory for zstd
+)
+
+// Tests lower these.
+var (
+	maxEntries = 1 << 20  // files of an archive, and of all layers of an image
+	maxNames   = 96 << 20 // bytes of all their paths
 )
 
 // An Image is one image for one platform.

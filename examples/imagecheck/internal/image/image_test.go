@@ -3,16 +3,20 @@ package image_test
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
+	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/entrypoint-go/entrypoint/examples/imagecheck/internal/image"
 	"github.com/entrypoint-go/entrypoint/examples/imagecheck/internal/imagetest"
@@ -225,6 +229,127 @@ func TestHugeFile(t *testing.T) {
 	}
 }
 
+// A layer without an end ends with an error, and what was kept of it is bounded.
+func TestEndlessLayer(t *testing.T) {
+	defer image.Limits(10000, 500000)()
+	for name, tt := range map[string]struct {
+		length int // of names
+		want   string
+	}{
+		"short names": {20, "more than 10000 files"},
+		"long names":  {100, "more than 500000 bytes"},
+	} {
+		i := image.Image{Layers: []image.Layer{func() (io.ReadCloser, error) { return io.NopCloser(&endless{length: tt.length}), nil }}}
+		_, err := i.Files(none, nil)
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %q in it", name, err, tt.want)
+		}
+	}
+	if _, err := image.Open("-", &endless{length: 20, last: 20000}); err == nil || !strings.Contains(err.Error(), "more than 10000 files") {
+		t.Errorf("archive: got %v", err)
+	}
+}
+
+// endless is a tar stream of empty files with different names.
+type endless struct {
+	length, n int
+	last      int // 0: there is none
+	left      []byte
+}
+
+func (e *endless) Read(b []byte) (int, error) {
+	if e.last > 0 && e.n > e.last {
+		return 0, io.EOF
+	}
+	if len(e.left) == 0 {
+		header := make([]byte, 512)
+		copy(header, fmt.Sprintf("%0*d", e.length, e.n))
+		e.n++
+		copy(header[100:], "0000644\x000000000\x000000000\x0000000000000\x0000000000000\x00        0")
+		sum := 0
+		for _, c := range header {
+			sum += int(c)
+		}
+		copy(header[148:], fmt.Sprintf("%06o\x00 ", sum))
+		e.left = header
+	}
+	n := copy(b, e.left)
+	e.left = e.left[n:]
+	return n, nil
+}
+
+// An index without the images of some platforms, and with attestations, is what
+// engines and BuildKit write.
+func TestIndex(t *testing.T) {
+	dir := imagetest.Layout(t, imagetest.Image(t, "amd64", v1.Config{User: "1"}), imagetest.Image(t, "arm64", v1.Config{User: "2"}), imagetest.Image(t, "s390x", v1.Config{}))
+	text, err := os.ReadFile(filepath.Join(dir, "index.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var index v1.IndexManifest
+	if err := json.Unmarshal(text, &index); err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(filepath.Join(dir, "blobs/sha256", index.Manifests[1].Digest.Hex))
+	index.Manifests[1].Platform = &v1.Platform{OS: "linux", Architecture: "arm64"}
+	index.Manifests[2].Annotations = map[string]string{"vnd.docker.reference.type": "attestation-manifest"}
+	if text, err = json.Marshal(index); err == nil {
+		err = os.WriteFile(filepath.Join(dir, "index.json"), text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{dir, imagetest.TarDir(t, dir)} {
+		a := open(t, name)
+		if len(a.Images) != 1 || a.Images[0].Config.User != "1" || a.Images[0].Platform.String() != "linux/amd64" || !slices.Equal(a.Absent, []string{"linux/arm64"}) {
+			t.Errorf("got %+v, absent %q", a.Images, a.Absent)
+		}
+	}
+}
+
+// Archives may be compressed, and layers too.
+func TestCompressed(t *testing.T) {
+	saved, err := os.ReadFile(imagetest.Save(t, imagetest.Image(t, "amd64", v1.Config{}, imagetest.Text("app", "app"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var zipped bytes.Buffer
+	w := gzip.NewWriter(&zipped)
+	w.Write(saved)
+	w.Close()
+	z, _ := zstd.NewWriter(nil)
+	for name, text := range map[string][]byte{"gzip": zipped.Bytes(), "zstd": z.EncodeAll(saved, nil)} {
+		file := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, from := range []string{file, "-"} {
+			a, err := image.Open(from, bytes.NewReader(text))
+			if err != nil {
+				t.Errorf("%s, %s: %v", name, from, err)
+				continue
+			}
+			a.Close()
+		}
+	}
+
+	layer := z.EncodeAll(imagetest.Text("app", "app").Tar(t), nil)
+	archive := imagetest.Text("manifest.json", `[{"Config":"c","Layers":["l"]}]`, "c", `{"config":{}}`, "l", string(layer)).Tar(t)
+	a, err := image.Open("-", bytes.NewReader(archive))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	f, err := a.Images[0].Files(none, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if text, err := fs.ReadFile(f, "app"); string(text) != "app" {
+		t.Errorf("zstd layer: %q, %v", text, err)
+	}
+}
+
 // Nothing but one temporary file is written, and that is gone before it is used.
 func TestWritesNothing(t *testing.T) {
 	temp := t.TempDir()
@@ -246,6 +371,9 @@ func TestWritesNothing(t *testing.T) {
 	}
 	defer f.Close()
 	list, err := os.ReadDir(temp)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, entry := range list {
 		if strings.HasPrefix(entry.Name(), "imagecheck-") {
 			t.Errorf("%s is there", entry.Name())
@@ -254,7 +382,6 @@ func TestWritesNothing(t *testing.T) {
 	if text, err := fs.ReadFile(f, "app"); string(text) != "app" || err != nil {
 		t.Errorf("got %q, %v", text, err)
 	}
-	_ = err
 }
 
 // Old docker save links layers that are equal.

@@ -96,11 +96,11 @@ func (r *reader) readLayer(layer int) (list []entry, err error) {
 func (r *reader) entry(header *tar.Header, content source) (entry, error) {
 	name := path.Clean(strings.TrimLeft(header.Name, "/"))
 	switch {
-	case r.entries.Add(1) > maxEntries:
+	case r.entries.Add(1) > int64(maxEntries):
 		return entry{}, tooMuch("the layers", maxEntries, "files")
 	case len(header.Name) > maxName || len(header.Linkname) > maxName:
 		return entry{}, tooMuch(fmt.Sprintf("the name %.40q…", header.Name), maxName, "bytes")
-	case r.names.Add(int64(len(name)+len(header.Linkname))) > maxNames:
+	case r.names.Add(int64(len(name)+len(header.Linkname))) > int64(maxNames):
 		return entry{}, tooMuch("all names", maxNames, "bytes")
 	case name == ".." || strings.HasPrefix(name, "../"):
 		return entry{}, fmt.Errorf("the name %q leads out of the image", header.Name)
@@ -108,8 +108,9 @@ func (r *reader) entry(header *tar.Header, content source) (entry, error) {
 		return entry{}, fmt.Errorf("%q has %d bytes", header.Name, header.Size)
 	}
 
-	n := &node{name: strings.Clone(path.Base(name)), mode: header.FileInfo().Mode(), size: header.Size, uid: header.Uid, gid: header.Gid, content: content}
-	e := entry{path: strings.Clone(name), node: n}
+	name = strings.Clone(name) // the header's is a part of something larger
+	n := &node{name: path.Base(name), mode: header.FileInfo().Mode(), size: header.Size, uid: header.Uid, gid: header.Gid, content: content}
+	e := entry{path: name, node: n}
 	switch header.Typeflag {
 	case tar.TypeDir:
 		n.children = map[string]*node{}
