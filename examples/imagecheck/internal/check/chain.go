@@ -165,6 +165,9 @@ func (c *checker) shellText(s, next step, file, text string) step {
 	code, instruction := "shell-form-entrypoint", "ENTRYPOINT"
 	if !s.first || len(c.config.Entrypoint) == 0 {
 		code, instruction = "shell-form-cmd", "CMD"
+		if c.result.Args != nil {
+			instruction = "the arguments"
+		}
 	}
 	fix := strings.Replace(execForm(s.argv[:at+1]), "ENTRYPOINT", instruction, 1)
 	line := strings.Join(s.argv[:at+1], " ")

@@ -111,10 +111,6 @@ func (c *checker) addAs(severity Severity, code, reason, fix string) {
 	}
 }
 
-func (c *checker) has(code string) bool {
-	return slices.ContainsFunc(c.result.Findings, func(f Finding) bool { return f.Code == code })
-}
-
 // exists reports whether the container would find the file.
 func (c *checker) exists(name string) bool {
 	_, err := c.files.Stat(name)
