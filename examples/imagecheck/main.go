@@ -52,7 +52,9 @@ func run(arguments []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	var r *report
 	if err == nil {
-		r, err = examine(o, stdin, progress(stderr))
+		told, done := progress(stderr)
+		r, err = examine(o, stdin, told)
+		done()
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "imagecheck:", err)

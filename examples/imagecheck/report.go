@@ -175,19 +175,24 @@ func colours(w io.Writer) bool {
 }
 
 // progress returns what writes to a terminal how much has been read, nil for
-// everything else.
-func progress(w io.Writer) image.Progress {
+// everything else, and what removes it.
+func progress(w io.Writer) (told image.Progress, done func()) {
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(f) {
-		return nil
+		return nil, func() {}
 	}
 	begin := time.Now()
 	var next atomic.Int64 // milliseconds since begin
-	return func(bytes int64) {
-		// Quick reads show nothing; one of several readers writes.
-		now, due := time.Since(begin).Milliseconds(), max(next.Load(), 500)
-		if now >= due && next.CompareAndSwap(next.Load(), now+100) {
-			fmt.Fprintf(f, "\r%d MB read \r", bytes>>20)
+	next.Store(500)       // quick reads show nothing
+	told = func(bytes int64) {
+		now, due := time.Since(begin).Milliseconds(), next.Load()
+		if now >= due && next.CompareAndSwap(due, now+100) { // one of several readers
+			fmt.Fprintf(f, "\r%d MB read", bytes>>20)
+		}
+	}
+	return told, func() {
+		if next.Load() > 500 {
+			fmt.Fprint(f, "\r\x1b[K")
 		}
 	}
 }
