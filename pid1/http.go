@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"github.com/entrypoint-go/entrypoint/internal/drain"
 )
@@ -146,10 +147,25 @@ func (h *httpServer) ListenAndServe() error {
 }
 
 func (h *httpServer) Shutdown(ctx context.Context) error {
-	if d := h.drain.Load(); d != nil {
-		return d.Shutdown(ctx, stopCause(ctx))
+	d := h.drain.Load()
+	if d == nil {
+		return h.srv.Shutdown(ctx) // never served
 	}
-	return h.srv.Shutdown(ctx) // never served
+	cause := stopCause(ctx)
+	if _, ok := cause.(*SignalError); ok && !onTerminal() {
+		d.Expect(expectFor(ctx))
+	}
+	return d.Shutdown(ctx, cause)
+}
+
+// expectFor is how long idle connections are served on for whose next request is
+// due: 2 s, or a fifth of the time that is left. Nobody waits at a terminal.
+func expectFor(ctx context.Context) time.Duration {
+	limit := 2 * time.Second
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)/5)
+	}
+	return limit
 }
 
 // kill may be called before bind.

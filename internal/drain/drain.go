@@ -33,11 +33,11 @@ const (
 	// one that sends GOAWAY. See announceClose.
 	goAwayHold = 20 * time.Millisecond
 
-	// goAwayWait is how long an idle HTTP/2 client has to hang up after GOAWAY;
-	// one that has to read its last responses first has up to goAwayMaxWait,
-	// which is also what net/http allows (goAwayTimeout).
-	goAwayWait    = 75 * time.Millisecond
-	goAwayMaxWait = time.Second
+	// goAwayWait is how long an idle HTTP/2 client has to hang up after GOAWAY. One
+	// that has to read its last responses first has until its machine has them
+	// all and nothing has come from it for silentWait.
+	goAwayWait = 75 * time.Millisecond
+	silentWait = time.Second
 )
 
 // HTTP is an *http.Server that can be stopped without losing a request. Make
@@ -47,6 +47,7 @@ type HTTP struct {
 	handler   http.Handler // the user's
 	onRequest func(*http.Request)
 	listener  *listener
+	expect    time.Duration           // see Expect
 	cancel    context.CancelCauseFunc // of the requests' contexts
 
 	announcing atomic.Bool // responses carry Connection: close
@@ -63,13 +64,13 @@ type HTTP struct {
 // may be nil, is called for each request after AnnounceClose.
 func NewHTTP(ctx context.Context, srv *http.Server, onRequest func(*http.Request)) *HTTP {
 	h := &HTTP{srv: srv, onRequest: onRequest, changed: make(chan struct{}, 1)}
-	h.conns.changed, h.conns.epoch = h.notify, time.Now()
+	h.conns.changed, h.conns.stops, h.conns.epoch = h.notify, h.stopping.Load, time.Now()
 	h.addHooks(ctx)
 	return h
 }
 
 // Bind gives the server its listener. Shutdown and Kill close it.
-func (h *HTTP) Bind(l net.Listener) { h.listener = newListener(l) }
+func (h *HTTP) Bind(l net.Listener) { h.listener = newListener(l, h.conns.wrap) }
 
 // Serve calls serve, which is the server's Serve or calls its ServeTLS, with the
 // listener given to Bind. It returns http.ErrServerClosed after Shutdown or Kill.
@@ -93,8 +94,8 @@ func (h *HTTP) AnnounceClose() { h.announcing.Store(true) }
 //     load balancers are refused and go elsewhere.
 //  2. Accepted connections are served on for up to drainWindow, while every
 //     response tells the client that the connection closes.
-//  3. Idle and never-used connections are closed. Then net/http is told to shut
-//     down: it sends GOAWAY and calls the functions of RegisterOnShutdown.
+//  3. Idle and never-used connections are ended; see Expect. Then net/http is told
+//     to shut down: it sends GOAWAY and calls the functions of RegisterOnShutdown.
 //  4. Requests in flight end. We count them ourselves: net/http polls, and sees
 //     the end up to half a second late.
 //
@@ -111,11 +112,16 @@ func (h *HTTP) Shutdown(ctx context.Context, cause error) error {
 	h.listener.drain(accepting.Done())
 	end()
 	h.serveOn(ctx)
-	h.closeIdle(ctx)
+	h.endIdle(ctx)
+	h.shutDownServer()
 	for h.wait(ctx, cutoff.C, h.conns.quiet) {
-		if h.settle(ctx) {
+		settled, ok := h.settle(ctx, cutoff.C)
+		if settled {
 			h.close(cause)
 			return nil
+		}
+		if !ok {
+			break
 		}
 	}
 	return h.cutOff(ctx, cause)
@@ -132,24 +138,8 @@ func (h *HTTP) Kill() {
 // close cancels the contexts of all requests and closes their connections.
 func (h *HTTP) close(cause error) {
 	h.cancel(cause)
-	h.briefly(func() { _ = h.srv.Close() })
-}
-
-// briefly calls f, which is Shutdown or Close. Both wait for Serve to return, and if
-// that hangs in Accept, f is left behind.
-func (h *HTTP) briefly(f func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f()
-	}()
-	select {
-	case <-done:
-		return
-	case <-h.listener.served:
-		<-done
-	case <-time.After(drainWindow):
-	}
+	h.conns.close()
+	within(drainWindow, func() { _ = h.srv.Close() })
 }
 
 // serveOn waits until the accepted connections are closed or have fallen
@@ -184,41 +174,51 @@ func (h *HTTP) serveOn(ctx context.Context) {
 	}
 }
 
-// closeIdle closes idle connections and makes every response from now on the
-// last one of its connection.
+// shutDownServer has net/http shut down, but not wait: no HTTP/1 connection is
+// left that has no handler running, so net/http has none to close, and drops no
+// request that it reads.
 //
-// SetKeepAlivesEnabled drops requests that wait in a socket for a goroutine to
-// read them, and Shutdown also those that were just read. So we wait until there
-// are none before each.
-func (h *HTTP) closeIdle(ctx context.Context) {
-	h.wait(ctx, time.After(drainWindow), h.conns.closeIdle)
-	h.srv.SetKeepAlivesEnabled(false)
-	h.wait(ctx, time.After(tick), h.conns.handled)
-
+// SetKeepAlivesEnabled(false) would make the responses in flight close their
+// connections a moment earlier. But it closes what net/http calls idle, also
+// when a request was just read, whose handler then runs for nothing.
+func (h *HTTP) shutDownServer() {
 	if h.shutDown.Load() {
 		return // a second Shutdown would call RegisterOnShutdown's functions again
 	}
 	// With a context that has ended, Shutdown does everything but wait.
 	ended, end := context.WithCancel(context.Background())
 	end()
-	h.briefly(func() { _ = h.srv.Shutdown(ended) })
+	within(drainWindow, func() { _ = h.srv.Shutdown(ended) }) // it waits for Serve to return
 }
 
-// settle lets HTTP/2 clients hang up after the last response. It returns false
-// if a request came after all: the last one before GOAWAY.
+// settle waits until clients have read their last responses. It returns false
+// twice if the stop has to be cut off first, and false and true if a request came
+// after all: the last one before GOAWAY.
 //
 // An HTTP/2 client acknowledges responses. If we closed the connection first,
 // that frame would meet a closed socket: the kernel would drop what it has not
 // sent yet, and the client what it has not read yet.
-func (h *HTTP) settle(ctx context.Context) bool {
-	for waited := time.Duration(0); ; waited += goAwayWait {
+func (h *HTTP) settle(ctx context.Context, cutoff <-chan time.Time) (settled, ok bool) {
+	for began := h.conns.now(); ; {
+		step := time.After(goAwayWait)
+		for waiting := true; waiting && !h.conns.none(); {
+			select {
+			case <-h.changed:
+			case <-step:
+				waiting = false
+			case <-cutoff:
+				return false, false
+			case <-ctx.Done():
+				return false, false
+			}
+		}
 		switch {
-		case h.wait(ctx, time.After(goAwayWait), h.conns.none):
-			return true
+		case h.conns.none():
+			return true, true
 		case !h.conns.quiet():
-			return false
-		case h.conns.allSent() || waited > goAwayMaxWait || ctx.Err() != nil:
-			return true
+			return false, true
+		case h.conns.delivered(began):
+			return true, true
 		}
 	}
 }

@@ -28,7 +28,7 @@ func (h *HTTP) addHooks(parent context.Context) {
 func (h *HTTP) connState(users func(net.Conn, http.ConnState)) func(net.Conn, http.ConnState) {
 	return func(c net.Conn, state http.ConnState) {
 		if users != nil {
-			users(c, state)
+			users(accepted(c), state)
 		}
 		h.conns.track(c, state)
 	}
@@ -39,7 +39,7 @@ func (h *HTTP) connState(users func(net.Conn, http.ConnState)) func(net.Conn, ht
 func (h *HTTP) connContext(users func(context.Context, net.Conn) context.Context) func(context.Context, net.Conn) context.Context {
 	return func(ctx context.Context, c net.Conn) context.Context {
 		if users != nil {
-			ctx = users(ctx, c)
+			ctx = users(ctx, accepted(c))
 		}
 		return h.conns.add(ctx, c)
 	}

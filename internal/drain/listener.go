@@ -2,7 +2,6 @@ package drain
 
 import (
 	"net"
-	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +16,7 @@ const closeWindow = 50 * time.Millisecond
 // first request fail.
 type listener struct {
 	net.Listener
+	wrap     func(net.Conn) net.Conn // of what is accepted
 	accepted atomic.Int64
 	once     sync.Once
 	err      error
@@ -25,8 +25,8 @@ type listener struct {
 	served   chan struct{} // closed when the server has returned from Serve
 }
 
-func newListener(l net.Listener) *listener {
-	return &listener{Listener: l, queue: make(chan net.Conn), served: make(chan struct{})}
+func newListener(l net.Listener, wrap func(net.Conn) net.Conn) *listener {
+	return &listener{Listener: l, wrap: wrap, queue: make(chan net.Conn), served: make(chan struct{})}
 }
 
 // Accept is the listener's. After drain has closed that, Accept returns what was
@@ -43,10 +43,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 	}
 	l.accepted.Add(1)
-	if !reflect.ValueOf(conn).Comparable() {
-		conn = &struct{ net.Conn }{conn} // so that it can be a map key
-	}
-	return conn, nil
+	return l.wrap(conn), nil
 }
 
 // Close closes the listener once: a second time would be an error.
