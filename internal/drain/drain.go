@@ -47,6 +47,7 @@ type HTTP struct {
 	handler   http.Handler // the user's
 	onRequest func(*http.Request)
 	listener  *listener
+	outer     net.Listener            // what Serve gets: listener, or the user's with it inside
 	expect    time.Duration           // see Expect
 	cancel    context.CancelCauseFunc // of the requests' contexts
 
@@ -70,13 +71,22 @@ func NewHTTP(ctx context.Context, srv *http.Server, onRequest func(*http.Request
 }
 
 // Bind gives the server its listener. Shutdown and Kill close it.
-func (h *HTTP) Bind(l net.Listener) { h.listener = newListener(l, h.conns.wrap) }
+func (h *HTTP) Bind(l net.Listener) {
+	h.outer = l
+	ours := func(inner net.Listener) net.Listener {
+		h.listener = newListener(inner, h.conns.wrap)
+		return h.listener
+	}
+	if !putUnderneath(l, ours) {
+		h.outer = ours(l)
+	}
+}
 
 // Serve calls serve, which is the server's Serve or calls its ServeTLS, with the
 // listener given to Bind. It returns http.ErrServerClosed after Shutdown or Kill.
 func (h *HTTP) Serve(serve func(net.Listener) error) error {
 	defer close(h.listener.served)
-	err := serve(h.listener)
+	err := serve(h.outer)
 	if h.stopping.Load() {
 		return http.ErrServerClosed // whatever Accept said about the closed listener
 	}
