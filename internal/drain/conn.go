@@ -262,10 +262,14 @@ func (c *connection) SetWriteDeadline(t time.Time) error {
 // the connection and drop that response.
 func (c *connection) Close() error {
 	c.mu.Lock()
-	leave := c.ended || c.hungUp || c.leaving || c.in.forced.Load() || !c.in.stops() || c.state == http.StateHijacked
-	if leave || !c.http2 && !unread(c.inner) {
+	now := c.ended || c.hungUp || c.in.forced.Load() || !c.in.stops() || c.state == http.StateHijacked
+	switch {
+	case now || !c.leaving && !c.http2 && !unread(c.inner):
 		c.mu.Unlock()
 		return c.inner.Close()
+	case c.leaving: // net/http closes some connections twice
+		c.mu.Unlock()
+		return nil
 	}
 	c.leaving = true
 	c.wasBusy = c.wasBusy || !c.http2
