@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"reflect"
 	"time"
 )
 
@@ -326,4 +327,25 @@ func (r *records) take(b []byte) {
 			r.have, r.body = 0, int(r.header[3])<<8|int(r.header[4])
 		}
 	}
+}
+
+// maxWrappers bounds how deep we look for a socket.
+const maxWrappers = 8
+
+// unwrap returns the connection inside conn, or nil: by its method NetConn, as a
+// *tls.Conn has it, or embedded.
+func unwrap(conn net.Conn) net.Conn {
+	if outer, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		return outer.NetConn()
+	}
+	v := reflect.Indirect(reflect.ValueOf(conn))
+	if v.Kind() != reflect.Struct {
+		return nil
+	}
+	field := v.FieldByName("Conn")
+	if !field.IsValid() || !field.CanInterface() {
+		return nil
+	}
+	inner, _ := field.Interface().(net.Conn)
+	return inner
 }

@@ -39,7 +39,7 @@ type connections struct {
 type connection struct {
 	in    *connections
 	inner net.Conn // what was accepted; nil if not ours
-	outer net.Conn // what net/http has: ours, or a *tls.Conn
+	outer net.Conn // what net/http has: ours, or one around it, such as a *tls.Conn
 	ours  bool     // net/http reads by our Read
 	isTLS bool     // outer is a *tls.Conn
 

@@ -47,7 +47,8 @@ type HTTP struct {
 	handler   http.Handler // the user's
 	onRequest func(*http.Request)
 	listener  *listener
-	outer     net.Listener            // what Serve gets: listener, or the user's with it inside
+	bound     net.Listener            // the user's
+	outer     net.Listener            // what Serve gets: ours around bound, or inside
 	expect    time.Duration           // see Expect
 	cancel    context.CancelCauseFunc // of the requests' contexts
 
@@ -72,14 +73,13 @@ func NewHTTP(ctx context.Context, srv *http.Server, onRequest func(*http.Request
 
 // Bind gives the server its listener. Shutdown and Kill close it.
 func (h *HTTP) Bind(l net.Listener) {
-	h.outer = l
-	ours := func(inner net.Listener) net.Listener {
-		h.listener = newListener(inner, h.conns.wrap)
-		return h.listener
-	}
-	if !putUnderneath(l, ours) {
-		h.outer = ours(l)
-	}
+	h.bound = l
+	h.outer = insert(l, isTLS, func(l net.Listener) net.Listener {
+		return &wrapper{h.conns.wrap, insert(l, wraps, func(l net.Listener) net.Listener {
+			h.listener = newListener(l)
+			return h.listener
+		})}
+	})
 }
 
 // Serve calls serve, which is the server's Serve or calls its ServeTLS, with the
@@ -117,10 +117,10 @@ func (h *HTTP) Shutdown(ctx context.Context, cause error) error {
 	cutoff := Cutoff(ctx)
 	defer cutoff.Stop()
 
-	h.AnnounceClose()
 	accepting, end := context.WithTimeout(ctx, acceptLimit(ctx))
-	h.listener.drain(accepting.Done())
+	h.listener.drain(accepting.Done()) // before clients are told to open new ones
 	end()
+	h.AnnounceClose()
 	h.serveOn(ctx)
 	h.endIdle(ctx)
 	h.shutDownServer()

@@ -52,8 +52,8 @@ func (h *HTTP) baseContext(serving context.Context, users func(net.Listener) con
 		return func(net.Listener) context.Context { return serving }
 	}
 	return func(l net.Listener) context.Context {
-		if l == h.listener {
-			l = h.listener.Listener
+		if l == h.outer {
+			l = h.bound
 		}
 		ctx, cancel := context.WithCancelCause(users(l))
 		context.AfterFunc(serving, func() { cancel(context.Cause(serving)) })

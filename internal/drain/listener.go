@@ -16,7 +16,6 @@ const closeWindow = 50 * time.Millisecond
 // first request fail.
 type listener struct {
 	net.Listener
-	wrap     func(net.Conn) net.Conn // of what is accepted
 	accepted atomic.Int64
 	once     sync.Once
 	err      error
@@ -25,8 +24,22 @@ type listener struct {
 	served   chan struct{} // closed when the server has returned from Serve
 }
 
-func newListener(l net.Listener, wrap func(net.Conn) net.Conn) *listener {
-	return &listener{Listener: l, wrap: wrap, queue: make(chan net.Conn), served: make(chan struct{})}
+func newListener(l net.Listener) *listener {
+	return &listener{Listener: l, queue: make(chan net.Conn), served: make(chan struct{})}
+}
+
+// A wrapper is a listener whose connections are ours.
+type wrapper struct {
+	wrap func(net.Conn) net.Conn
+	net.Listener
+}
+
+func (l *wrapper) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return l.wrap(conn), nil
 }
 
 // Accept is the listener's. After drain has closed that, Accept returns what was
@@ -43,7 +56,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 	}
 	l.accepted.Add(1)
-	return l.wrap(conn), nil
+	return conn, nil
 }
 
 // Close closes the listener once: a second time would be an error.
@@ -62,7 +75,7 @@ func (l *listener) Close() error {
 func (l *listener) drain(until <-chan struct{}) {
 	second, ok := duplicate(l.Listener)
 	if !ok {
-		l.drainBlindly()
+		l.drainBlindly(until)
 		l.awaitServed(until)
 		return
 	}
@@ -88,9 +101,25 @@ func (l *listener) awaitServed(until <-chan struct{}) {
 	}
 }
 
-// drainBlindly closes a listener that is not a plain socket, such as one of TLS,
-// when its queue is probably empty: nothing was accepted for a tick.
-func (l *listener) drainBlindly() {
+// drainBlindly closes a listener that is not a plain socket, such as one of PROXY
+// protocol, when its queue is empty: what is in it only the listener itself can
+// accept. Where the socket is not to be found, it is probably empty when nothing
+// was accepted for a tick.
+func (l *listener) drainBlindly(until <-chan struct{}) {
+	defer l.Close()
+	if second, ok := duplicate(unwrapped(l.Listener)); ok {
+		defer closeDescriptor(second)
+		for queued(second) {
+			select {
+			case <-time.After(tick / 20):
+			case <-l.served:
+				return
+			case <-until:
+				return
+			}
+		}
+		return
+	}
 	ticks := time.NewTicker(tick)
 	defer ticks.Stop()
 	for end := time.Now().Add(closeWindow); time.Now().Before(end); {
@@ -100,5 +129,4 @@ func (l *listener) drainBlindly() {
 			break
 		}
 	}
-	l.Close()
 }

@@ -3,7 +3,6 @@ package drain
 import (
 	"net"
 	"os"
-	"reflect"
 	"syscall"
 	"unsafe"
 )
@@ -63,6 +62,20 @@ func accept(fd int) (accepted []int) {
 	return accepted
 }
 
+// queued reports whether connections wait to be accepted from the listening socket
+// fd.
+func queued(fd int) bool {
+	p := struct {
+		fd              int32
+		events, revents int16
+	}{fd: int32(fd), events: 1} // POLLIN
+	var now syscall.Timespec
+	n, _, _ := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+	return n == 1 && p.revents == 1
+}
+
+func closeDescriptor(fd int) { syscall.Close(fd) }
+
 // bare reports whether unread tells all about conn.
 func bare(conn net.Conn) bool {
 	switch conn.(type) {
@@ -94,28 +107,17 @@ func unsent(conn net.Conn) (yes, known bool) {
 }
 
 // control calls f with the descriptor of conn, if conn is a socket or has one
-// inside: by its method NetConn, as a *tls.Conn has it, or embedded.
+// inside.
 func control(conn net.Conn, f func(fd int)) (done bool) {
-	for range 8 { // wrappers
+	for range maxWrappers {
+		if conn == nil {
+			break
+		}
 		if socket, ok := conn.(syscall.Conn); ok {
 			raw, err := socket.SyscallConn()
 			return err == nil && raw.Control(func(fd uintptr) { f(int(fd)) }) == nil
 		}
-		if outer, ok := conn.(interface{ NetConn() net.Conn }); ok {
-			conn = outer.NetConn()
-			continue
-		}
-		v := reflect.Indirect(reflect.ValueOf(conn))
-		if v.Kind() != reflect.Struct {
-			break
-		}
-		field := v.FieldByName("Conn")
-		if !field.IsValid() || !field.CanInterface() {
-			break
-		}
-		if conn, _ = field.Interface().(net.Conn); conn == nil {
-			break
-		}
+		conn = unwrap(conn)
 	}
 	return false
 }

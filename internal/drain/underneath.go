@@ -5,23 +5,56 @@ import (
 	"reflect"
 )
 
-// putUnderneath puts ours(inner) in the place of the listener inside l, if l is
-// what tls.NewListener returns, and reports whether it is. Then our connections
-// are inside its *tls.Conn, as they are with ServeTLS, and the accept queue is
-// ours to empty. Around a *tls.Conn there is no room for them: net/http has to see
-// that type. The field is exported, since it is embedded.
-func putUnderneath(l net.Listener, ours func(inner net.Listener) net.Listener) bool {
-	t := reflect.TypeOf(l)
-	if t.Kind() != reflect.Pointer || t.Elem().PkgPath() != "crypto/tls" {
-		return false
+// Packages whose listeners wrap another, in a field named Listener, of which they
+// ask nothing but the methods of net.Listener.
+func wraps(pkg string) bool {
+	switch pkg {
+	case "crypto/tls", "golang.org/x/net/netutil", "github.com/pires/go-proxyproto":
+		return true
 	}
-	field := reflect.ValueOf(l).Elem().FieldByName("Listener")
-	if !field.IsValid() || !field.CanSet() {
-		return false
+	return false
+}
+
+func isTLS(pkg string) bool { return pkg == "crypto/tls" }
+
+// insert puts ours(inner) in the place of the innermost listener inside l that is
+// reached through known wrappers. Its result is l or, if that is none, ours(l).
+//
+// Thus we empty the accept queue of a socket inside tls.NewListener and
+// netutil.LimitListener, and our connections are inside those of TLS: around a
+// *tls.Conn is no room for them, since net/http has to see that type.
+func insert(l net.Listener, known func(pkg string) bool, ours func(inner net.Listener) net.Listener) net.Listener {
+	field, ok := inside(l)
+	if !ok || !field.CanSet() || !known(reflect.TypeOf(l).Elem().PkgPath()) {
+		return ours(l)
 	}
-	inner, ok := field.Interface().(net.Listener)
-	if ok {
-		field.Set(reflect.ValueOf(ours(inner)))
+	inner := field.Interface().(net.Listener)
+	field.Set(reflect.ValueOf(insert(inner, known, ours)))
+	return l
+}
+
+// inside returns the field of l that has another listener.
+func inside(l net.Listener) (field reflect.Value, ok bool) {
+	v := reflect.Indirect(reflect.ValueOf(l))
+	if v.Kind() != reflect.Struct {
+		return v, false
 	}
-	return ok
+	field = v.FieldByName("Listener")
+	if !field.IsValid() || field.Kind() != reflect.Interface || !field.CanInterface() {
+		return v, false
+	}
+	_, ok = field.Interface().(net.Listener)
+	return field, ok
+}
+
+// unwrapped returns the innermost listener inside l that is to be found.
+func unwrapped(l net.Listener) net.Listener {
+	for range 8 {
+		field, ok := inside(l)
+		if !ok {
+			break
+		}
+		l = field.Interface().(net.Listener)
+	}
+	return l
 }
