@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"reflect"
 	"time"
 )
 
@@ -32,67 +31,46 @@ const (
 // half of a request when the error is a timeout.
 var errEnded = os.ErrDeadlineExceeded
 
-// The types of connections that net/http gets. The methods of *connection hide
-// those of the socket, which is embedded one level deeper; the rest of the
-// socket's methods (ReadFrom for sendfile, CloseWrite, SyscallConn, File) stay.
+// The types of connections that net/http gets. What else a TCP socket can do
+// (ReadFrom for sendfile, CloseWrite, SyscallConn, File) stays.
 type (
 	tcpConn struct {
-		connection
-		tcpSocket
+		*net.TCPConn
+		state connection
 	}
-	unixConn struct {
-		connection
-		unixSocket
+	otherConn struct { // of another kind of socket, or of a listener that wraps another
+		net.Conn
+		state connection
 	}
-	otherConn struct { // of a listener that wraps another
-		connection
-		otherSocket
-	}
-	statefulConn struct{ otherConn } // one with TLS inside, as net/http sees by its method
-
-	tcpSocket   struct{ *net.TCPConn }
-	unixSocket  struct{ *net.UnixConn }
-	otherSocket struct{ net.Conn }
 )
 
-type connectionStater interface{ ConnectionState() tls.ConnectionState }
+func (c *tcpConn) Read(b []byte) (int, error)           { return c.state.read(b) }
+func (c *tcpConn) Close() error                         { return c.state.closeOnce() }
+func (c *tcpConn) SetWriteDeadline(t time.Time) error   { return c.state.setWriteDeadline(t) }
+func (c *tcpConn) NetConn() net.Conn                    { return c.TCPConn }
+func (c *otherConn) Read(b []byte) (int, error)         { return c.state.read(b) }
+func (c *otherConn) Close() error                       { return c.state.closeOnce() }
+func (c *otherConn) SetWriteDeadline(t time.Time) error { return c.state.setWriteDeadline(t) }
+func (c *otherConn) NetConn() net.Conn                  { return c.Conn }
+func (c *otherConn) CloseWrite() error                  { return closeWrite(c.Conn) }
 
-func (c *statefulConn) ConnectionState() tls.ConnectionState {
-	return c.inner.(connectionStater).ConnectionState()
-}
-
-type closeWriter interface{ CloseWrite() error }
-
-func (c *otherConn) CloseWrite() error {
-	if inner, ok := c.inner.(closeWriter); ok {
-		return inner.CloseWrite()
+func closeWrite(conn net.Conn) error {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
 	}
 	return errors.ErrUnsupported
 }
 
-// wrap returns a connection of ours around one that was accepted. It leaves a
-// *tls.Conn as it is, since net/http has to see that type.
+// wrap returns a connection of ours around one that was accepted. It leaves those
+// of TLS as they are: net/http has to see their type, or their method.
 func (s *connections) wrap(accepted net.Conn) net.Conn {
-	var c *connection
-	var wrapped net.Conn
 	switch inner := accepted.(type) {
-	case *tls.Conn:
-		return inner
+	case interface{ ConnectionState() tls.ConnectionState }:
+		return accepted
 	case *net.TCPConn:
-		own := &tcpConn{tcpSocket: tcpSocket{inner}}
-		c, wrapped = &own.connection, own
-	case *net.UnixConn:
-		own := &unixConn{unixSocket: unixSocket{inner}}
-		c, wrapped = &own.connection, own
-	case connectionStater:
-		own := &statefulConn{otherConn{otherSocket: otherSocket{accepted}}}
-		c, wrapped = &own.connection, own
-	default:
-		own := &otherConn{otherSocket: otherSocket{accepted}}
-		c, wrapped = &own.connection, own
+		return &tcpConn{inner, connection{in: s, inner: inner}}
 	}
-	c.in, c.inner, c.ours = s, accepted, true
-	return wrapped
+	return &otherConn{accepted, connection{in: s, inner: accepted}}
 }
 
 // own returns the connection of ours that conn is, or has inside, or nil.
@@ -102,13 +80,9 @@ func own(conn net.Conn) *connection {
 	}
 	switch c := conn.(type) {
 	case *tcpConn:
-		return &c.connection
-	case *unixConn:
-		return &c.connection
+		return &c.state
 	case *otherConn:
-		return &c.connection
-	case *statefulConn:
-		return &c.connection
+		return &c.state
 	}
 	return nil
 }
@@ -124,12 +98,8 @@ func accepted(conn net.Conn) net.Conn {
 	return conn
 }
 
-// NetConn returns what the user's listener has returned: a handler that hijacks
-// the connection gets ours.
-func (c *connection) NetConn() net.Conn { return c.inner }
-
-// Read is the socket's, unless the connection is to end and no request has begun.
-func (c *connection) Read(b []byte) (int, error) {
+// read is the socket's, unless the connection is to end and no request has begun.
+func (c *connection) read(b []byte) (int, error) {
 	if !c.beforeRead(len(b)) {
 		return c.readOnceMore(b)
 	}
@@ -243,9 +213,9 @@ func (c *connection) endLocked(now bool) {
 	}
 }
 
-// SetWriteDeadline leaves little time for what TLS writes when we have ended the
+// setWriteDeadline leaves little time for what TLS writes when we have ended the
 // connection.
-func (c *connection) SetWriteDeadline(t time.Time) error {
+func (c *connection) setWriteDeadline(t time.Time) error {
 	c.mu.Lock()
 	ended := c.ended
 	c.mu.Unlock()
@@ -257,11 +227,11 @@ func (c *connection) SetWriteDeadline(t time.Time) error {
 	return c.inner.SetWriteDeadline(t)
 }
 
-// Close closes the socket. During the stop a socket with a response that the
+// closeOnce closes the socket. During the stop a socket with a response that the
 // client may not have read stays open for reading: if a frame of the client (or a
 // request that nobody will answer) met a closed socket, the kernel would reset
 // the connection and drop that response.
-func (c *connection) Close() error {
+func (c *connection) closeOnce() error {
 	c.mu.Lock()
 	now := c.ended || c.hungUp || c.in.forced.Load() || !c.in.stops() || c.state == http.StateHijacked
 	switch {
@@ -281,9 +251,7 @@ func (c *connection) Close() error {
 
 // discard reads until the client hangs up, or the stop is over.
 func (c *connection) discard() {
-	if half, ok := c.inner.(closeWriter); ok {
-		_ = half.CloseWrite()
-	}
+	_ = closeWrite(c.inner)
 	_ = c.inner.SetReadDeadline(time.Time{})
 	b := make([]byte, 4<<10)
 	for {
@@ -301,51 +269,4 @@ func (c *connection) discard() {
 	c.updateLocked()
 	c.mu.Unlock()
 	c.in.changed()
-}
-
-// records follows the records of a TLS connection, to know whether half of one
-// was read.
-type records struct {
-	header [5]byte
-	have   uint8
-	body   int // bytes that the record still has
-}
-
-func (r *records) partial() bool { return r.have > 0 || r.body > 0 }
-
-func (r *records) take(b []byte) {
-	for len(b) > 0 {
-		if r.body > 0 {
-			n := min(r.body, len(b))
-			r.body -= n
-			b = b[n:]
-			continue
-		}
-		n := copy(r.header[r.have:], b)
-		b = b[n:]
-		if r.have += uint8(n); r.have == 5 {
-			r.have, r.body = 0, int(r.header[3])<<8|int(r.header[4])
-		}
-	}
-}
-
-// maxWrappers bounds how deep we look for a socket.
-const maxWrappers = 8
-
-// unwrap returns the connection inside conn, or nil: by its method NetConn, as a
-// *tls.Conn has it, or embedded.
-func unwrap(conn net.Conn) net.Conn {
-	if outer, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		return outer.NetConn()
-	}
-	v := reflect.Indirect(reflect.ValueOf(conn))
-	if v.Kind() != reflect.Struct {
-		return nil
-	}
-	field := v.FieldByName("Conn")
-	if !field.IsValid() || !field.CanInterface() {
-		return nil
-	}
-	inner, _ := field.Interface().(net.Conn)
-	return inner
 }

@@ -40,7 +40,6 @@ type connection struct {
 	in    *connections
 	inner net.Conn // what was accepted; nil if not ours
 	outer net.Conn // what net/http has: ours, or one around it, such as a *tls.Conn
-	ours  bool     // net/http reads by our Read
 	isTLS bool     // outer is a *tls.Conn
 
 	mu        sync.Mutex // guards the rest
@@ -181,7 +180,7 @@ func (c *connection) holdBack() time.Duration {
 // updateLocked counts c if it is busy, and forgets it when it is over. It reports
 // whether c is no longer busy.
 func (c *connection) updateLocked() (idle bool) {
-	busy := c.state == http.StateActive || len(c.running) > 0 || c.ours && c.awaitsLocked() && (c.begun || !c.reading)
+	busy := c.state == http.StateActive || len(c.running) > 0 || c.inner != nil && c.awaitsLocked() && (c.begun || !c.reading)
 	switch {
 	case busy && !c.busy:
 		c.in.busy.Add(1)

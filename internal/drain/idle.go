@@ -66,7 +66,7 @@ func (s *connections) endIdle(p *patience) (left bool) {
 		case c.http2 || c.state == http.StateClosed || c.state == http.StateHijacked || len(c.running) > 0:
 			return
 		case !c.awaitsLocked(): // between net/http's parser and the handler
-		case !c.ours:
+		case c.inner == nil: // not ours
 			if !c.ending && !unread(c.outer) && !p.due(c) {
 				c.ending = true
 				_ = c.outer.SetReadDeadline(time.Unix(1, 0)) // which no response meets

@@ -35,21 +35,27 @@ func insert(l net.Listener, known func(pkg string) bool, ours func(inner net.Lis
 
 // inside returns the field of l that has another listener.
 func inside(l net.Listener) (field reflect.Value, ok bool) {
-	v := reflect.Indirect(reflect.ValueOf(l))
-	if v.Kind() != reflect.Struct {
-		return v, false
+	if field, ok = fieldOf(l, "Listener"); ok {
+		_, ok = field.Interface().(net.Listener)
 	}
-	field = v.FieldByName("Listener")
-	if !field.IsValid() || field.Kind() != reflect.Interface || !field.CanInterface() {
-		return v, false
-	}
-	_, ok = field.Interface().(net.Listener)
 	return field, ok
+}
+
+// fieldOf returns the field of a struct, or of one that is pointed to, if it is an
+// interface.
+func fieldOf(of any, name string) (field reflect.Value, ok bool) {
+	v := reflect.Indirect(reflect.ValueOf(of))
+	for i := 0; v.Kind() == reflect.Struct && i < v.NumField(); i++ {
+		if v.Type().Field(i).Name == name && v.Field(i).Kind() == reflect.Interface {
+			return v.Field(i), v.Field(i).CanInterface()
+		}
+	}
+	return v, false
 }
 
 // unwrapped returns the innermost listener inside l that is to be found.
 func unwrapped(l net.Listener) net.Listener {
-	for range 8 {
+	for range maxWrappers {
 		field, ok := inside(l)
 		if !ok {
 			break
@@ -57,4 +63,20 @@ func unwrapped(l net.Listener) net.Listener {
 		l = field.Interface().(net.Listener)
 	}
 	return l
+}
+
+// maxWrappers bounds how deep we look for a socket.
+const maxWrappers = 8
+
+// unwrap returns the connection inside conn, or nil: by its method NetConn, as a
+// *tls.Conn has it, or embedded.
+func unwrap(conn net.Conn) net.Conn {
+	if outer, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		return outer.NetConn()
+	}
+	if field, ok := fieldOf(conn, "Conn"); ok {
+		inner, _ := field.Interface().(net.Conn)
+		return inner
+	}
+	return nil
 }
