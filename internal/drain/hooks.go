@@ -1,7 +1,9 @@
 package drain
 
 import (
+	"cmp"
 	"context"
+	"log"
 	"net"
 	"net/http"
 	"time"
@@ -16,6 +18,7 @@ func (h *HTTP) addHooks(parent context.Context) {
 	h.srv.Handler = http.HandlerFunc(h.serveHTTP)
 	h.srv.ConnState = h.connState(h.srv.ConnState)
 	h.srv.ConnContext = h.connContext(h.srv.ConnContext)
+	h.srv.ErrorLog = log.New(&errorLog{cmp.Or(h.srv.ErrorLog, log.Default()), h.stopping.Load}, "", 0)
 
 	// net/http cancels requests' contexts in Close only, and without a cause.
 	var serving context.Context
