@@ -113,11 +113,10 @@ func (c *connection) read(b []byte) (int, error) {
 // beforeRead notes that net/http waits for bytes. It returns false when the
 // connection is to end, and no request has begun.
 func (c *connection) beforeRead(size int) bool {
-	c.mu.Lock()
-	if !c.awaitsLocked() {
-		c.mu.Unlock()
-		return true
+	if !c.awaits.Load() {
+		return true // part of a request, or HTTP/2
 	}
+	c.mu.Lock()
 	c.reading = true
 	switch {
 	case c.state == http.StateNew:
@@ -142,6 +141,9 @@ func (c *connection) beforeRead(size int) bool {
 
 // afterRead notes what was read. It reports whether we have woken the reader.
 func (c *connection) afterRead(b []byte, err error) (woken bool) {
+	if !c.reading && !c.isTLS && !c.in.stops() { // nobody else sets reading
+		return false
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.isTLS {

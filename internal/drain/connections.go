@@ -42,6 +42,8 @@ type connection struct {
 	outer net.Conn // what net/http has: ours, or one around it, such as a *tls.Conn
 	isTLS bool     // outer is a *tls.Conn
 
+	awaits atomic.Bool // the next request: awaitsLocked of ours
+
 	mu        sync.Mutex // guards the rest
 	state     http.ConnState
 	busy      bool
@@ -180,7 +182,11 @@ func (c *connection) holdBack() time.Duration {
 // updateLocked counts c if it is busy, and forgets it when it is over. It reports
 // whether c is no longer busy.
 func (c *connection) updateLocked() (idle bool) {
-	busy := c.state == http.StateActive || len(c.running) > 0 || c.inner != nil && c.awaitsLocked() && (c.begun || !c.reading)
+	awaits := c.inner != nil && c.awaitsLocked()
+	if awaits != c.awaits.Load() {
+		c.awaits.Store(awaits)
+	}
+	busy := c.state == http.StateActive || len(c.running) > 0 || awaits && (c.begun || !c.reading)
 	switch {
 	case busy && !c.busy:
 		c.in.busy.Add(1)
