@@ -156,11 +156,11 @@ func TestSlowConnState(t *testing.T) {
 	}
 }
 
-// TestStarved: a thousand clients of a server that gets little processor time.
+// TestStarved: many clients of a server that gets little processor time.
 // What a handler has run for arrives, and what the client has sent before the
 // server hung up is served.
 func TestStarved(t *testing.T) {
-	n := 1000
+	n := 500
 	if testing.Short() {
 		n = 200
 	}

@@ -18,8 +18,13 @@ import (
 // whatever its TLSConfig says: for TLS, pass what tls.NewListener returns.
 //
 // Connections that wait in the accept queue when the stop begins are served, on
-// Linux and if l is a *net.TCPListener or a *net.UnixListener. With other
-// listeners a few of them may be reset, so let Run listen where that will do.
+// Linux and if l is a *net.TCPListener or a *net.UnixListener, or has one inside
+// and is of tls.NewListener, netutil.LimitListener or go-proxyproto: then ours
+// takes its place there. With other listeners a few of them may be reset.
+//
+// The hooks of an *http.Server see the connections that l returned. A handler that
+// hijacks one gets a type of this library around it, with the methods of a
+// *net.TCPConn, and NetConn for what is inside; so does NetConn of a *tls.Conn.
 func Listen(l net.Listener, s interface {
 	Serve(net.Listener) error
 	Shutdown(ctx context.Context) error

@@ -125,15 +125,12 @@ func TestExpect(t *testing.T) {
 // TestNewTLS: connections that were accepted before the listener closed are
 // served, also if the processor is so busy that handshakes take seconds.
 func TestNewTLS(t *testing.T) {
-	n := 300
-	if testing.Short() {
-		n = 50
-	}
+	const n = 50
 	config, client := tlsConfigs()
 	s := start(t, &http.Server{Handler: nothing, TLSConfig: config, ErrorLog: log.New(io.Discard, "", 0)})
 	var busy atomic.Bool
 	busy.Store(true)
-	for range 4 * runtime.GOMAXPROCS(0) {
+	for range 2 * runtime.GOMAXPROCS(0) {
 		go func() {
 			for busy.Load() {
 			}
