@@ -18,9 +18,8 @@ import (
 // whatever its TLSConfig says: for TLS, pass what tls.NewListener returns.
 //
 // Connections that wait in the accept queue when the stop begins are served, on
-// Linux and if l is a *net.TCPListener or a *net.UnixListener, or has one inside
-// and is of tls.NewListener, netutil.LimitListener or go-proxyproto: then ours
-// takes its place there. With other listeners a few of them may be reset.
+// Linux and if l is a *net.TCPListener or a *net.UnixListener, or what
+// tls.NewListener makes of one. With other listeners a few of them may be reset.
 //
 // The hooks of an *http.Server see the connections that l returned. A handler that
 // hijacks one gets a type of this library around it, with the methods of a

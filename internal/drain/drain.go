@@ -74,11 +74,9 @@ func NewHTTP(ctx context.Context, srv *http.Server, onRequest func(*http.Request
 // Bind gives the server its listener. Shutdown and Kill close it.
 func (h *HTTP) Bind(l net.Listener) {
 	h.bound = l
-	h.outer = insert(l, isTLS, func(l net.Listener) net.Listener {
-		return &wrapper{h.conns.wrap, insert(l, wraps, func(l net.Listener) net.Listener {
-			h.listener = newListener(l)
-			return h.listener
-		})}
+	h.outer = insert(l, func(inner net.Listener) net.Listener {
+		h.listener = newListener(inner)
+		return &wrapper{h.conns.wrap, h.listener}
 	})
 }
 

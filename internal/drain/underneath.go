@@ -5,32 +5,21 @@ import (
 	"reflect"
 )
 
-// Packages whose listeners wrap another, in a field named Listener, of which they
-// ask nothing but the methods of net.Listener.
-func wraps(pkg string) bool {
-	switch pkg {
-	case "crypto/tls", "golang.org/x/net/netutil", "github.com/pires/go-proxyproto":
-		return true
-	}
-	return false
-}
-
-func isTLS(pkg string) bool { return pkg == "crypto/tls" }
-
-// insert puts ours(inner) in the place of the innermost listener inside l that is
-// reached through known wrappers. Its result is l or, if that is none, ours(l).
-//
-// Thus we empty the accept queue of a socket inside tls.NewListener and
-// netutil.LimitListener, and our connections are inside those of TLS: around a
-// *tls.Conn is no room for them, since net/http has to see that type.
-func insert(l net.Listener, known func(pkg string) bool, ours func(inner net.Listener) net.Listener) net.Listener {
+// insert returns l with ours(inner) in the place of the listener inside if l is
+// what tls.NewListener returns, else ours(l). Around a *tls.Conn is no room for our
+// connections, since net/http has to see that type. The result is a copy: the user
+// may be using l, and has it unchanged.
+func insert(l net.Listener, ours func(inner net.Listener) net.Listener) net.Listener {
 	field, ok := inside(l)
-	if !ok || !field.CanSet() || !known(reflect.TypeOf(l).Elem().PkgPath()) {
+	if t := reflect.TypeOf(l); !ok || t.Kind() != reflect.Pointer || t.Elem().PkgPath() != "crypto/tls" {
 		return ours(l)
 	}
+	outer := reflect.New(reflect.TypeOf(l).Elem())
+	outer.Elem().Set(reflect.ValueOf(l).Elem())
 	inner := field.Interface().(net.Listener)
-	field.Set(reflect.ValueOf(insert(inner, known, ours)))
-	return l
+	field, _ = fieldOf(outer.Interface(), "Listener")
+	field.Set(reflect.ValueOf(insert(inner, ours)))
+	return outer.Interface().(net.Listener)
 }
 
 // inside returns the field of l that has another listener.
