@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/entrypoint-go/entrypoint/internal/drain"
 	"github.com/entrypoint-go/entrypoint/internal/goroutine"
@@ -162,14 +163,29 @@ func (h *httpServer) ListenAndServe() error {
 }
 
 func (h *httpServer) Shutdown(ctx context.Context) error {
-	if d := h.drain.Load(); d != nil {
-		err := d.Shutdown(ctx, stopCause(ctx))
-		if panicked := h.panicked.Load(); panicked != nil {
-			return join(err, *panicked)
-		}
-		return err
+	d := h.drain.Load()
+	if d == nil {
+		return h.srv.Shutdown(ctx) // never served
 	}
-	return h.srv.Shutdown(ctx) // never served
+	cause := stopCause(ctx)
+	if _, ok := cause.(*SignalError); ok && !onTerminal() {
+		d.Expect(expectFor(ctx))
+	}
+	err := d.Shutdown(ctx, cause)
+	if panicked := h.panicked.Load(); panicked != nil {
+		return join(err, *panicked)
+	}
+	return err
+}
+
+// expectFor is how long idle connections are served on for whose next request is
+// due: 2 s, or a fifth of the time that is left. Nobody waits at a terminal.
+func expectFor(ctx context.Context) time.Duration {
+	limit := 2 * time.Second
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)/5)
+	}
+	return limit
 }
 
 // waitHandlers waits for the handlers of the requests that err names: Shutdown has

@@ -175,6 +175,96 @@ func TestHTTP2SlowClient(t *testing.T) {
 	}
 }
 
+// A wrapping listener is like netutil.LimitListener: its connections are no
+// sockets to the eye.
+type wrapping struct{ net.Listener }
+
+type wrappedConn struct {
+	net.Conn
+	closed atomic.Bool
+}
+
+func (l wrapping) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &wrappedConn{Conn: conn}, nil
+}
+
+// An opaqueConn has a socket inside that nobody finds.
+type opaqueConn struct{ hidden }
+
+type hidden interface{ net.Conn }
+
+type opaque struct{ net.Listener }
+
+func (l opaque) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return opaqueConn{conn}, err
+}
+
+// A throttle is the connection of a client with a thin line.
+type throttle struct{ net.Conn }
+
+func (c throttle) Read(b []byte) (int, error) {
+	time.Sleep(5 * time.Millisecond)
+	return c.Conn.Read(b[:min(len(b), 4<<10)])
+}
+
+// TestHTTP2SlowReader: what the kernel keeps for a slow client arrives, whole.
+// net/http closes the connection 1 s after GOAWAY.
+func TestHTTP2SlowReader(t *testing.T) {
+	const size = 2 << 20
+	for _, protocol := range protocols {
+		for name, wrap := range map[string]func(net.Listener) net.Listener{
+			"tcp":     func(l net.Listener) net.Listener { return l },
+			"wrapped": func(l net.Listener) net.Listener { return wrapping{l} },
+			"opaque":  func(l net.Listener) net.Listener { return opaque{l} },
+		} {
+			t.Run(protocol+", "+name, func(t *testing.T) {
+				t.Parallel()
+				l, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					t.Fatal(err)
+				}
+				entered, finish := make(chan bool), make(chan bool)
+				srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					entered <- true
+					<-finish
+					w.Write(bytes.Repeat([]byte("x"), size))
+				})}
+				goingAway := make(chan bool)
+				srv.RegisterOnShutdown(func() { close(goingAway) })
+				transport := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+					c, err := new(net.Dialer).DialContext(ctx, network, addr)
+					return throttle{c}, err
+				}}
+				t.Cleanup(transport.CloseIdleConnections)
+				served, scheme := wrap(l), "http"
+				if protocol == "h2" {
+					cert, client := certificate()
+					served = tls.NewListener(served, &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2"}})
+					transport.TLSClientConfig, transport.ForceAttemptHTTP2, scheme = client, true, "https"
+				} else {
+					var h2c http.Protocols
+					h2c.SetUnencryptedHTTP2(true)
+					srv.Protocols, transport.Protocols = &h2c, &h2c
+				}
+				s := run(t, new(pid1.App), pid1.Listen(served, srv))
+				all := getAll(t, &http.Client{Transport: transport}, scheme+"://"+l.Addr().String(), 1, size, entered)
+				s.cancel(errStop)
+				<-goingAway
+				close(finish)
+				all.Wait()
+				if err := <-s.done; err != nil {
+					t.Errorf("Run: %v", err)
+				}
+			})
+		}
+	}
+}
+
 // TestHTTP2Delay: the first answer in the delay sends the client away. It opens
 // a new connection for the next one.
 func TestHTTP2Delay(t *testing.T) {

@@ -23,8 +23,12 @@ import (
 // go, let its handlers answer with Connection: close when [App.Ready] is false.
 //
 // Connections that wait in the accept queue when the stop begins are served, on
-// Linux and if l is a *net.TCPListener or a *net.UnixListener. With other
-// listeners a few of them may be reset, so let Run listen where that will do.
+// Linux and if l is a *net.TCPListener or a *net.UnixListener, or what
+// tls.NewListener makes of one. With other listeners a few of them may be reset.
+//
+// The hooks of an *http.Server see the connections that l returned. A handler that
+// hijacks one gets a type of this library around it, with the methods of a
+// *net.TCPConn, and NetConn for what is inside; so does NetConn of a *tls.Conn.
 func Listen(l net.Listener, s interface {
 	Serve(net.Listener) error
 	Shutdown(ctx context.Context) error

@@ -234,3 +234,30 @@ func TestNoRequestLost(t *testing.T) {
 	}
 	ours.errors.Range(func(k, _ any) bool { t.Log(k); return true })
 }
+
+// TestNoRequestLostWrapped: behind a listener that wraps another, whose
+// connections are no sockets to the eye.
+func TestNoRequestLostWrapped(t *testing.T) {
+	for name, wrap := range map[string]func(net.Listener) net.Listener{
+		"wrapped": func(l net.Listener) net.Listener { return wrapping{l} },
+		"opaque":  func(l net.Listener) net.Listener { return opaque{l} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := stops(t, 10)
+			var ours fleet
+			took := loss(t, n, &ours, func(ctx context.Context, srv *http.Server) error {
+				l, err := net.Listen("tcp", srv.Addr)
+				if err != nil {
+					return err
+				}
+				app := pid1.App{Logger: discard}
+				return app.Run(ctx, pid1.Listen(wrap(l), srv))
+			})
+			t.Logf("%d stops: POST %v, GET %v; took %v", n, &ours.posts, &ours.gets, spread(took))
+			if lost := ours.posts.lost.Load(); lost > int64(n)/10 {
+				t.Errorf("%d POSTs lost", lost)
+			}
+			ours.errors.Range(func(k, _ any) bool { t.Log(k); return true })
+		})
+	}
+}

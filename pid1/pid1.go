@@ -43,7 +43,9 @@ func Run(ctx context.Context, srv ...Server) error { return new(App).Run(ctx, sr
 //   - All servers are stopped at once, unless [InOrder] says otherwise. An
 //     *http.Server closes its listener first, serves accepted connections for up
 //     to 100 ms more, waits for the requests in flight and, shortly before the
-//     deadline, cancels their contexts.
+//     deadline, cancels their contexts. After a signal, and without a terminal,
+//     connections whose next request is due are served on for up to 2 s, or a
+//     fifth of the grace.
 //   - The hooks of Shutdown run, last in first out.
 //   - As PID 1: processes that are left get SIGTERM and, at the deadline, SIGKILL.
 //     Then clients receive what is still on its way to them: the network of a

@@ -69,6 +69,8 @@ func (b *bench) measurements() report.Measurements {
 		{Name: "requests", Run: b.requests},
 		{Name: "return", Run: b.returns},
 		{Name: "http2", Run: b.http2},
+		{Name: "pauses", Run: b.pauses},
+		{Name: "slow", Run: b.slowReaders},
 	}
 }
 

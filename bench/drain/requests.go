@@ -129,7 +129,10 @@ func (t *tally) stopUnderLoad(name, second string) (pause time.Duration, err err
 // untilElsewhere calls send until its requests have been answered by another
 // server than pid several times in a row.
 func untilElsewhere(pid string, send func() (pid string)) error {
-	const enough = 5
+	return untilElsewhereTimes(5, pid, send)
+}
+
+func untilElsewhereTimes(enough int, pid string, send func() (pid string)) error {
 	began := time.Now()
 	for elsewhere := 0; elsewhere < enough; {
 		switch send() {

@@ -83,6 +83,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	io.Copy(io.Discard, r.Body)
 	w.Header().Set(pidHeader, strconv.Itoa(os.Getpid()))
 
+	if size, err := strconv.Atoi(r.URL.Query().Get("size")); err == nil {
+		w.Write(make([]byte, size))
+		return
+	}
+
 	// The header goes out first: the client then knows that the handler runs.
 	if slow, err := time.ParseDuration(r.URL.Query().Get("slow")); err == nil {
 		http.NewResponseController(w).Flush()

@@ -18,28 +18,44 @@ import (
 // there is no lock for all of them: a request writes to its own connection and
 // to one counter.
 type connections struct {
-	changed func() // called after each change
+	changed func()      // called after each change
+	stops   func() bool // the stop has begun
+	forced  atomic.Bool // Close closes at once
 	epoch   time.Time
+	all     sync.Map // net.Conn, as net/http has it, to *connection
 
-	all  sync.Map     // net.Conn to *connection
+	// The counters change with each request. A cache line of their own keeps what
+	// is above, which each request reads, in the caches of all processors.
+	_    [128]byte
 	open atomic.Int64 // how many are neither closed nor hijacked
 	busy atomic.Int64 // how many are busy
+	_    [128]byte
 }
 
 // A connection is busy while net/http calls it active, which lasts until the
 // response is flushed, and while one of its handlers runs: that of a hijacked
 // connection does, and so may one whose HTTP/2 client has cancelled its request.
+// An HTTP/1 connection of ours is also busy from the first byte of a request on,
+// and whenever net/http does not wait for one: the rest of a request may be in its
+// buffer, or its goroutine has yet to run.
 type connection struct {
-	in   *connections
-	conn net.Conn
+	in    *connections
+	inner net.Conn // what was accepted; nil if not ours
+	outer net.Conn // what net/http has: ours, or one around it, such as a *tls.Conn
+	isTLS bool     // outer is a *tls.Conn
+
+	awaits atomic.Bool // the next request: awaitsLocked of ours
 
 	mu        sync.Mutex // guards the rest
 	state     http.ConnState
 	goroutine string // the number of net/http's goroutine for it
 	busy      bool
-	http2     bool          // has carried an HTTP/2 request
-	wasBusy   bool          // when idle connections were closed
-	lastUsed  time.Duration // start of its last request, else of the connection
+	counted   bool          // in open
+	http2     bool          // speaks HTTP/2
+	used      bool          // has carried a request
+	wasBusy   bool          // has had a response to read since the stop began
+	lastUsed  time.Duration // start of its last request; when new, of the last wait for bytes
+	interval  time.Duration // usual time from request to request; 0: has had one at most
 	running   []*request
 	spare     []*request // for reuse: most connections have one request at a time
 	heldUntil time.Time  // no responses before
@@ -47,6 +63,19 @@ type connection struct {
 	h2c        *h2cConn // while a handler speaks HTTP/2 on it, and then:
 	streams    map[uint32]bool
 	lastStream uint32
+
+	// What its Read knows, of ours.
+	buffer   int // the size of net/http's
+	records  records
+	reading  bool // net/http waits for the next request
+	begun    bool // a byte of it was read
+	woken    bool // a deadline of ours ends Read
+	ending   bool // to end when no request has begun
+	cut      bool // to end now
+	ended    bool // was ended
+	hungUp   bool // by the client
+	leaving  bool // closed by net/http, and open until the client has read all
+	lastRead time.Duration
 }
 
 // connectionKey is the key of a request's *connection in its context.
@@ -57,31 +86,46 @@ func (s *connections) now() time.Duration { return time.Since(s.epoch) }
 
 // add is a ConnContext hook.
 func (s *connections) add(ctx context.Context, conn net.Conn) context.Context {
-	c := &connection{in: s, conn: conn, lastUsed: s.now()}
+	c := own(conn)
+	if c == nil {
+		c = &connection{in: s}
+	}
+	c.mu.Lock()
+	c.outer, c.counted, c.lastUsed = conn, true, s.now()
+	_, c.isTLS = conn.(*tls.Conn)
 	s.all.Store(conn, c)
 	s.open.Add(1)
+	c.updateLocked()
+	c.mu.Unlock()
 	return context.WithValue(ctx, connectionKey{}, c)
 }
 
 // track is a ConnState hook. An HTTP/2 connection is active while it has an open
 // stream, else idle.
 func (s *connections) track(conn net.Conn, state http.ConnState) {
-	v, ok := s.all.Load(conn)
-	if !ok {
-		return
+	c := own(conn)
+	if c == nil {
+		v, ok := s.all.Load(conn)
+		if !ok {
+			return
+		}
+		c = v.(*connection)
 	}
-	c := v.(*connection)
 	c.mu.Lock()
-	if !c.goneLocked() { // h2c.NewHandler reports states of a hijacked connection
-		c.state = state
-		if c.goroutine == "" && state == http.StateActive {
-			c.goroutine = goroutine.Current() // once: it takes a microsecond or two
-		}
-		c.updateLocked()
-		if c.goneLocked() {
-			s.open.Add(-1)
-		}
+	if c.state == http.StateClosed || c.state == http.StateHijacked {
+		c.mu.Unlock()
+		return // h2c.NewHandler reports states of a hijacked connection
 	}
+	if c.isTLS && c.state == http.StateNew && state == http.StateActive {
+		// The handshake is over: this does not block.
+		c.http2 = c.outer.(*tls.Conn).ConnectionState().NegotiatedProtocol == "h2"
+	}
+	if c.goroutine == "" && state == http.StateActive {
+		c.goroutine = goroutine.Current() // once: it takes a microsecond or two
+	}
+	c.state = state
+	c.begun = c.begun && state != http.StateActive
+	c.updateLocked()
 	c.mu.Unlock()
 	s.changed()
 }
@@ -92,48 +136,6 @@ func (s *connections) none() bool { return s.open.Load() == 0 }
 // quiet reports whether no connection is busy.
 func (s *connections) quiet() bool { return s.busy.Load() == 0 }
 
-// handled reports whether every active connection has a running handler: no
-// request is on its way from net/http's parser to its handler.
-func (s *connections) handled() bool {
-	yes := true
-	s.each(func(c *connection) {
-		if c.state == http.StateActive && len(c.running) == 0 {
-			yes = false
-		}
-	})
-	return yes
-}
-
-// usedAfter reports whether an HTTP/1 connection is likely to carry a request
-// soon, because it was accepted or carried one after since.
-func (s *connections) usedAfter(since time.Duration) bool {
-	yes := false
-	s.each(func(c *connection) {
-		if c.lastUsed > since && c.unusedLocked() {
-			yes = true
-		}
-	})
-	return yes
-}
-
-// closeIdle closes the HTTP/1 connections that are idle or never carried a
-// request, such as browser preconnects and TCP health checks. It returns false
-// if a request waits to be read from one of them.
-func (s *connections) closeIdle() (all bool) {
-	all = true
-	s.each(func(c *connection) {
-		c.wasBusy = c.busy
-		switch {
-		case !c.unusedLocked():
-		case unread(c.conn):
-			all = false
-		default:
-			c.conn.Close()
-		}
-	})
-	return all
-}
-
 // goroutines are those of the busy connections.
 func (s *connections) goroutines() (numbers []string) {
 	s.each(func(c *connection) {
@@ -142,19 +144,6 @@ func (s *connections) goroutines() (numbers []string) {
 		}
 	})
 	return numbers
-}
-
-// allSent reports whether clients have received all that was written to them.
-// The kernel knows whether a client's machine has; whether the client has read
-// its last response, nobody knows.
-func (s *connections) allSent() bool {
-	yes := true
-	s.each(func(c *connection) {
-		if c.wasBusy || unsent(c.conn) {
-			yes = false
-		}
-	})
-	return yes
 }
 
 // each calls f with each connection, locked.
@@ -178,8 +167,12 @@ func (c *connection) begin(r *http.Request) *request {
 	} else {
 		req = new(request)
 	}
-	c.lastUsed = c.in.now()
-	*req = request{r.Method, r.Host, r.URL.Path, c.lastUsed, len(c.running)}
+	now := c.in.now()
+	if c.interval = max(c.interval-c.interval/4, now-c.lastUsed); !c.used {
+		c.interval = 0
+	}
+	c.lastUsed, c.used = now, true
+	*req = request{r.Method, r.Host, r.URL.Path, now, len(c.running)}
 	c.running = append(c.running, req)
 	c.http2 = r.ProtoMajor == 2
 	c.updateLocked()
@@ -194,10 +187,7 @@ func (c *connection) end(req *request) {
 	c.running = c.running[:last]
 	*req = request{}
 	c.spare = append(c.spare, req)
-	if c.h2c != nil {
-		c.h2c = nil
-		c.in.open.Add(-1)
-	}
+	c.h2c = nil
 	c.updateLocked()
 	c.mu.Unlock()
 	c.in.changed()
@@ -214,9 +204,14 @@ func (c *connection) holdBack() time.Duration {
 	return time.Until(c.heldUntil)
 }
 
-// updateLocked counts c if it is busy, and forgets it when it is over.
-func (c *connection) updateLocked() {
-	busy := c.state == http.StateActive || len(c.running) > 0
+// updateLocked counts c if it is busy, and forgets it when it is over. It reports
+// whether c is no longer busy.
+func (c *connection) updateLocked() (idle bool) {
+	awaits := c.inner != nil && c.awaitsLocked()
+	if awaits != c.awaits.Load() {
+		c.awaits.Store(awaits)
+	}
+	busy := c.state == http.StateActive || len(c.running) > 0 || awaits && (c.begun || !c.reading)
 	if c.h2c != nil {
 		busy = len(c.streams) > 0
 	}
@@ -225,26 +220,29 @@ func (c *connection) updateLocked() {
 		c.in.busy.Add(1)
 	case !busy && c.busy:
 		c.in.busy.Add(-1)
+		idle = true
 	}
 	c.busy = busy
-	if !busy && c.goneLocked() && c.h2c == nil {
-		c.in.all.Delete(c.conn)
+	if c.goneLocked() {
+		if c.counted {
+			c.counted = false
+			c.in.open.Add(-1)
+		}
+		if !busy {
+			c.in.all.Delete(c.outer)
+		}
 	}
+	return idle
 }
 
-// goneLocked reports whether net/http is done with c.
+// goneLocked reports whether net/http, a handler that speaks HTTP/2 on c, and the
+// client are done with c.
 func (c *connection) goneLocked() bool {
-	return c.state == http.StateClosed || c.state == http.StateHijacked
+	return (c.state == http.StateClosed || c.state == http.StateHijacked) && !c.leaving && c.h2c == nil
 }
 
-// unusedLocked reports whether c is new, or an idle HTTP/1 connection.
-func (c *connection) unusedLocked() bool {
-	return c.state == http.StateNew || c.state == http.StateIdle && !c.http2Locked()
-}
-
-// http2Locked reports whether c, which is not new, speaks HTTP/2. Without TLS,
-// its first request tells.
-func (c *connection) http2Locked() bool {
-	conn, ok := c.conn.(*tls.Conn)
-	return c.http2 || ok && conn.ConnectionState().NegotiatedProtocol == "h2"
+// awaitsLocked reports whether c may get an HTTP/1 request next: it is new, or
+// idle.
+func (c *connection) awaitsLocked() bool {
+	return (c.state == http.StateNew || c.state == http.StateIdle) && !c.http2
 }

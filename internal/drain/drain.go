@@ -34,11 +34,11 @@ const (
 	// one that sends GOAWAY. See announceClose.
 	goAwayHold = 20 * time.Millisecond
 
-	// goAwayWait is how long an idle HTTP/2 client has to hang up after GOAWAY;
-	// one that has to read its last responses first has up to goAwayMaxWait,
-	// which is also what net/http allows (goAwayTimeout).
-	goAwayWait    = 75 * time.Millisecond
-	goAwayMaxWait = time.Second
+	// goAwayWait is how long an idle HTTP/2 client has to hang up after GOAWAY. One
+	// that has to read its last responses first has until its machine has them
+	// all and nothing has come from it for silentWait.
+	goAwayWait = 75 * time.Millisecond
+	silentWait = time.Second
 )
 
 // HTTP is an *http.Server that can be stopped without losing a request. Make
@@ -47,6 +47,8 @@ const (
 type HTTP struct {
 	*server
 	listener *listener
+	users    net.Listener // as given to Bind
+	outer    net.Listener // what Serve gets: ours around users, or inside
 }
 
 // A server is what the HTTPs of an *http.Server share.
@@ -56,8 +58,10 @@ type server struct {
 	onRequest func(*http.Request)
 	cancel    context.CancelCauseFunc // of the requests' contexts
 
-	mu        sync.Mutex
-	listeners []*listener
+	mu    sync.Mutex
+	https []*HTTP // that have a listener
+
+	expect atomic.Int64 // see Expect
 
 	announcing atomic.Bool   // responses carry Connection: close
 	stopping   atomic.Bool   // Serve returns because of us
@@ -88,31 +92,35 @@ func NewHTTP(ctx context.Context, srv *http.Server, onRequest func(*http.Request
 		return &HTTP{server: ours.of}
 	}
 	h := &server{srv: srv, onRequest: onRequest, changed: make(chan struct{}, 1), shutDown: make(chan struct{}), drained: make(chan struct{})}
-	h.conns.changed, h.conns.epoch = h.notify, time.Now()
+	h.conns.changed, h.conns.stops, h.conns.epoch = h.notify, h.stopping.Load, time.Now()
 	h.addHooks(ctx)
 	return &HTTP{server: h}
 }
 
 // Bind gives the server its listener. Shutdown and Kill close it.
 func (h *HTTP) Bind(l net.Listener) {
-	h.listener = newListener(l)
+	h.users = l
+	h.outer = insert(l, func(inner net.Listener) net.Listener {
+		h.listener = newListener(inner)
+		return &wrapper{h.conns.wrap, h.listener}
+	})
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.listeners = append(h.listeners, h.listener)
+	h.https = append(h.https, h)
 }
 
-// bound are the listeners of all HTTPs.
-func (h *server) bound() []*listener {
+// bound are the HTTPs that have a listener.
+func (h *server) bound() []*HTTP {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return slices.Clone(h.listeners)
+	return slices.Clone(h.https)
 }
 
 // Serve calls serve, which is the server's Serve or calls its ServeTLS, with the
 // listener given to Bind. It returns http.ErrServerClosed after Shutdown or Kill.
 func (h *HTTP) Serve(serve func(net.Listener) error) error {
 	defer close(h.listener.served)
-	err := serve(h.listener)
+	err := serve(h.outer)
 	if h.stopping.Load() {
 		return http.ErrServerClosed // whatever Accept said about the closed listener
 	}
@@ -129,8 +137,8 @@ func (h *server) AnnounceClose() { h.announcing.Store(true) }
 //     load balancers are refused and go elsewhere.
 //  2. Accepted connections are served on for up to drainWindow, while every
 //     response tells the client that the connection closes.
-//  3. Idle and never-used connections are closed. Then net/http is told to shut
-//     down: it sends GOAWAY and calls the functions of RegisterOnShutdown.
+//  3. Idle and never-used connections are ended; see Expect. Then net/http is told
+//     to shut down: it sends GOAWAY and calls the functions of RegisterOnShutdown.
 //  4. Requests in flight end. We count them ourselves: net/http polls, and sees
 //     the end up to half a second late.
 //
@@ -154,20 +162,26 @@ func (h *server) Shutdown(ctx context.Context, cause error) error {
 	cutoff := Cutoff(ctx)
 	defer cutoff.Stop()
 
-	h.AnnounceClose()
 	accepting, end := context.WithTimeout(ctx, acceptLimit(ctx))
 	var listeners sync.WaitGroup
-	for _, l := range h.bound() {
-		listeners.Go(func() { l.drain(accepting.Done()) })
+	for _, bound := range h.bound() {
+		listeners.Go(func() { bound.listener.drain(accepting.Done()) })
 	}
-	listeners.Wait()
+	listeners.Wait() // before clients are told to open new connections
 	end()
+	h.AnnounceClose()
 	h.serveOn(ctx)
-	h.closeIdle(ctx)
+	h.conns.tellH2C()
+	h.endIdle(ctx)
+	h.shutDownServer()
 	for h.wait(ctx, cutoff.C, h.conns.quiet) {
-		if h.settle(ctx) {
+		settled, ok := h.settle(ctx, cutoff.C)
+		if settled {
 			h.close(cause)
 			return nil
+		}
+		if !ok {
+			break
 		}
 	}
 	return h.cutOff(ctx, cause)
@@ -177,8 +191,8 @@ func (h *server) Shutdown(ctx context.Context, cause error) error {
 // without, before, or while Serve runs.
 func (h *server) Kill() {
 	h.stopping.Store(true)
-	for _, l := range h.bound() {
-		l.Close()
+	for _, bound := range h.bound() {
+		bound.listener.Close()
 	}
 	h.close(context.Canceled)
 }
@@ -186,29 +200,8 @@ func (h *server) Kill() {
 // close cancels the contexts of all requests and closes their connections.
 func (h *server) close(cause error) {
 	h.cancel(cause)
-	h.conns.closeH2C()
-	h.briefly(func() { _ = h.srv.Close() })
-}
-
-// briefly calls f, which is Shutdown or Close. Both wait for Serve to return, and if
-// that hangs in Accept, f is left behind.
-func (h *server) briefly(f func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f()
-	}()
-	timeout := time.After(drainWindow)
-	for _, l := range h.bound() {
-		select {
-		case <-done:
-			return
-		case <-l.served:
-		case <-timeout:
-			return
-		}
-	}
-	<-done
+	h.conns.close()
+	within(drainWindow, func() { _ = h.srv.Close() })
 }
 
 // serveOn waits until the accepted connections are closed or have fallen
@@ -243,40 +236,34 @@ func (h *server) serveOn(ctx context.Context) {
 	}
 }
 
-// closeIdle closes idle connections and makes every response from now on the
-// last one of its connection.
-//
-// SetKeepAlivesEnabled drops requests that wait in a socket for a goroutine to
-// read them, and Shutdown also those that were just read. So we wait until there
-// are none before each.
-func (h *server) closeIdle(ctx context.Context) {
-	h.conns.tellH2C()
-	h.wait(ctx, time.After(drainWindow), h.conns.closeIdle)
-	h.srv.SetKeepAlivesEnabled(false)
-	h.wait(ctx, time.After(tick), h.conns.handled)
-
-	h.callOnShutdown()
-	// With a context that has ended, Shutdown does everything but wait.
-	ended, end := context.WithCancel(context.Background())
-	end()
-	h.briefly(func() { _ = h.srv.Shutdown(ended) })
-}
-
-// settle lets HTTP/2 clients hang up after the last response. It returns false
-// if a request came after all: the last one before GOAWAY.
+// settle waits until clients have read their last responses. It returns false
+// twice if the stop has to be cut off first, and false and true if a request came
+// after all: the last one before GOAWAY.
 //
 // An HTTP/2 client acknowledges responses. If we closed the connection first,
 // that frame would meet a closed socket: the kernel would drop what it has not
 // sent yet, and the client what it has not read yet.
-func (h *server) settle(ctx context.Context) bool {
-	for waited := time.Duration(0); ; waited += goAwayWait {
+func (h *server) settle(ctx context.Context, cutoff <-chan time.Time) (settled, ok bool) {
+	for began := h.conns.now(); ; {
+		step := time.After(goAwayWait)
+		for waiting := true; waiting && !h.conns.none(); {
+			select {
+			case <-h.changed:
+			case <-step:
+				waiting = false
+			case <-cutoff:
+				return false, false
+			case <-ctx.Done():
+				return false, false
+			}
+		}
 		switch {
-		case h.wait(ctx, time.After(goAwayWait), h.conns.none):
-			return true
+		case h.conns.none():
+			return true, true
 		case !h.conns.quiet():
-			return false
-		case h.conns.allSent() || waited > goAwayMaxWait || ctx.Err() != nil:
-			return true
+			return false, true
+		case h.conns.delivered(began):
+			return true, true
 		}
 	}
 }

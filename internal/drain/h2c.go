@@ -61,7 +61,8 @@ func (c *connection) hijackH2C(conn net.Conn, rw *bufio.ReadWriter, r *http.Requ
 		c.streams[1] = true // r
 		c.lastStream = 1
 	}
-	c.in.open.Add(1) // until r's handler returns
+	c.counted = true // until r's handler returns
+	c.in.open.Add(1)
 	c.updateLocked()
 	c.mu.Unlock()
 	return h, bufio.NewReadWriter(bufio.NewReader(h), rw.Writer)
@@ -156,15 +157,6 @@ func (s *connections) tellH2C() {
 		if c.h2c != nil {
 			c.h2c.leave.Store(true)
 			go c.h2c.goAway() // which a client that does not read may block
-		}
-	})
-}
-
-// closeH2C closes them, which nobody else does.
-func (s *connections) closeH2C() {
-	s.each(func(c *connection) {
-		if c.h2c != nil {
-			c.h2c.Conn.Close()
 		}
 	})
 }

@@ -1,8 +1,10 @@
 package drain
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -24,6 +26,7 @@ func (h *server) addHooks(parent context.Context) {
 	h.srv.Handler = handler{h}
 	h.srv.ConnState = h.connState(h.srv.ConnState)
 	h.srv.ConnContext = h.connContext(h.srv.ConnContext)
+	h.srv.ErrorLog = log.New(&errorLog{cmp.Or(h.srv.ErrorLog, log.Default()), h.stopping.Load}, "", 0)
 
 	// net/http cancels requests' contexts in Close only, and without a cause.
 	var serving context.Context
@@ -52,7 +55,7 @@ func (h *server) connState(users func(net.Conn, http.ConnState)) func(net.Conn, 
 				}
 			}
 		}()
-		users(c, state)
+		users(accepted(c), state)
 	}
 }
 
@@ -61,7 +64,7 @@ func (h *server) connState(users func(net.Conn, http.ConnState)) func(net.Conn, 
 func (h *server) connContext(users func(context.Context, net.Conn) context.Context) func(context.Context, net.Conn) context.Context {
 	return func(ctx context.Context, c net.Conn) context.Context {
 		if users != nil {
-			ctx = users(ctx, c)
+			ctx = users(ctx, accepted(c))
 		}
 		return h.conns.add(ctx, c)
 	}
@@ -74,8 +77,11 @@ func (h *server) baseContext(serving context.Context, users func(net.Listener) c
 		return func(net.Listener) context.Context { return serving }
 	}
 	return func(l net.Listener) context.Context {
-		if ours, ok := l.(*listener); ok {
-			l = ours.Listener
+		for _, ours := range h.bound() {
+			if l == ours.outer {
+				l = ours.users
+				break
+			}
 		}
 		ctx, cancel := context.WithCancelCause(users(l))
 		context.AfterFunc(serving, func() { cancel(context.Cause(serving)) })

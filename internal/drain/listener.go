@@ -2,7 +2,6 @@ package drain
 
 import (
 	"net"
-	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +28,20 @@ func newListener(l net.Listener) *listener {
 	return &listener{Listener: l, queue: make(chan net.Conn), served: make(chan struct{})}
 }
 
+// A wrapper is a listener whose connections are ours.
+type wrapper struct {
+	wrap func(net.Conn) net.Conn
+	net.Listener
+}
+
+func (l *wrapper) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return l.wrap(conn), nil
+}
+
 // Accept is the listener's. After drain has closed that, Accept returns what was
 // in the queue, and only then the error.
 func (l *listener) Accept() (net.Conn, error) {
@@ -43,9 +56,6 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 	}
 	l.accepted.Add(1)
-	if !reflect.ValueOf(conn).Comparable() {
-		conn = &struct{ net.Conn }{conn} // so that it can be a map key
-	}
 	return conn, nil
 }
 
@@ -74,7 +84,7 @@ func (l *listener) drain(until <-chan struct{}) {
 func (l *listener) refuse(until <-chan struct{}) {
 	second, ok := duplicate(l.Listener)
 	if !ok {
-		l.drainBlindly()
+		l.drainBlindly(until)
 		return
 	}
 	l.draining.Store(true)
@@ -91,9 +101,25 @@ func (l *listener) refuse(until <-chan struct{}) {
 	close(l.queue)
 }
 
-// drainBlindly closes a listener that is not a plain socket, such as one of TLS,
-// when its queue is probably empty: nothing was accepted for a tick.
-func (l *listener) drainBlindly() {
+// drainBlindly closes a listener that is not a plain socket, such as one of PROXY
+// protocol, when its queue is empty: what is in it only the listener itself can
+// accept. Where the socket is not to be found, it is probably empty when nothing
+// was accepted for a tick.
+func (l *listener) drainBlindly(until <-chan struct{}) {
+	defer l.Close()
+	if second, ok := duplicate(unwrapped(l.Listener)); ok {
+		defer closeDescriptor(second)
+		for queued(second) {
+			select {
+			case <-time.After(tick / 20):
+			case <-l.served:
+				return
+			case <-until:
+				return
+			}
+		}
+		return
+	}
 	ticks := time.NewTicker(tick)
 	defer ticks.Stop()
 	for end := time.Now().Add(closeWindow); time.Now().Before(end); {
@@ -103,5 +129,4 @@ func (l *listener) drainBlindly() {
 			break
 		}
 	}
-	l.Close()
 }

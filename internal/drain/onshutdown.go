@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"context"
 	"net/http"
 	"reflect"
 	"sync"
@@ -42,6 +43,21 @@ func takeOnShutdown(srv *http.Server) (functions []func(), stopped, ok bool) {
 	defer mu.Unlock()
 	functions, *onShutdown = *onShutdown, nil
 	return functions, inShutdown.Load(), true
+}
+
+// shutDownServer has net/http shut down, but not wait: no HTTP/1 connection is
+// left that has no handler running, so net/http has none to close, and drops no
+// request that it reads.
+//
+// SetKeepAlivesEnabled(false) would make the responses in flight close their
+// connections a moment earlier. But it closes what net/http calls idle, also
+// when a request was just read, whose handler then runs for nothing.
+func (h *server) shutDownServer() {
+	h.callOnShutdown()
+	// With a context that has ended, Shutdown does everything but wait.
+	ended, end := context.WithCancel(context.Background())
+	end()
+	within(drainWindow, func() { _ = h.srv.Shutdown(ended) }) // it waits for Serve to return
 }
 
 // callOnShutdown calls the functions of RegisterOnShutdown, unless the user has by

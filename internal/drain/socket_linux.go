@@ -62,34 +62,62 @@ func accept(fd int) (accepted []int) {
 	return accepted
 }
 
+// queued reports whether connections wait to be accepted from the listening socket
+// fd.
+func queued(fd int) bool {
+	p := struct {
+		fd              int32
+		events, revents int16
+	}{fd: int32(fd), events: 1} // POLLIN
+	var now syscall.Timespec
+	n, _, _ := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+	return n == 1 && p.revents == 1
+}
+
+func closeDescriptor(fd int) { syscall.Close(fd) }
+
+// bare reports whether unread tells all about conn.
+func bare(conn net.Conn) bool {
+	switch conn.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return true
+	}
+	return false
+}
+
 // unread reports whether the kernel has bytes for conn that were not read yet.
 func unread(conn net.Conn) bool {
 	n := 0
 	control(conn, func(fd int) {
-		n, _, _ = syscall.Recvfrom(fd, make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		var b [1]byte
+		n, _, _ = syscall.Recvfrom(fd, b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 	})
 	return n > 0
 }
 
 // unsent reports whether the kernel has bytes of conn that the peer has not
-// received yet (SIOCOUTQ in tcp(7), which is TIOCOUTQ).
-func unsent(conn net.Conn) bool {
+// received yet (SIOCOUTQ in tcp(7), which is TIOCOUTQ). It is not known when no
+// socket is found in conn, or that is closed.
+func unsent(conn net.Conn) (yes, known bool) {
 	var n int32
-	control(conn, func(fd int) {
+	known = control(conn, func(fd int) {
 		syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&n)))
 	})
-	return n > 0
+	return n > 0, known
 }
 
 // control calls f with the descriptor of conn, if conn is a socket or has one
-// inside, as a *tls.Conn has.
-func control(conn net.Conn, f func(fd int)) {
-	if outer, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = outer.NetConn()
-	}
-	if socket, ok := conn.(syscall.Conn); ok {
-		if raw, err := socket.SyscallConn(); err == nil {
-			_ = raw.Control(func(fd uintptr) { f(int(fd)) }) // fails when closed
+// inside.
+func control(conn net.Conn, f func(fd int)) (done bool) {
+	for range maxWrappers {
+		if conn == nil {
+			break
 		}
+		if socket, ok := conn.(syscall.Conn); ok {
+			raw, err := socket.SyscallConn()
+			return err == nil && raw.Control(func(fd uintptr) { f(int(fd)) }) == nil
+		}
+		conn = unwrap(conn)
 	}
+	return false
 }

@@ -11,6 +11,12 @@ func duplicate(net.Listener) (fd int, ok bool) { return 0, false }
 
 func acceptAll(int) []net.Conn { return nil }
 
+func queued(int) bool { return false }
+
+func closeDescriptor(int) {}
+
+func bare(net.Conn) bool { return false }
+
 func unread(net.Conn) bool { return false }
 
-func unsent(net.Conn) bool { return false }
+func unsent(net.Conn) (yes, known bool) { return false, false }

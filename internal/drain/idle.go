@@ -1,0 +1,113 @@
+package drain
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// headerWait is how long the rest of a request's header, of which bytes were read,
+// may take to come, and the rest of a TLS handshake.
+const headerWait = time.Second
+
+// Expect makes Shutdown serve idle connections on for longer, up to d, while
+// their next request is due: those that have carried two requests or more and
+// whose usual time between two ends within d. The default is not to.
+func (h *server) Expect(d time.Duration) { h.expect.Store(int64(d)) }
+
+// patience is how long endIdle leaves connections to their clients. Times are
+// since connections.epoch. The clients may be starved of processor time as we may
+// be, so what they get is counted in our ticks, where that matters.
+type patience struct {
+	began   time.Duration
+	expect  time.Duration // until when requests that are due are waited for
+	limit   time.Duration // when all ends
+	now     time.Duration // by the clock
+	elapsed time.Duration // since began, by ticks
+}
+
+func (h *server) newPatience(ctx context.Context) *patience {
+	left := time.Hour
+	if deadline, ok := ctx.Deadline(); ok {
+		left = time.Until(deadline)
+	}
+	now := h.conns.now()
+	return &patience{began: now, now: now, expect: now + time.Duration(h.expect.Load()), limit: now + left/2}
+}
+
+// endIdle ends the HTTP/1 connections that carry no request, such as browser
+// preconnects and TCP health checks, when their patience is over. When it returns,
+// all others have a handler that runs, unless the limit was reached.
+func (h *server) endIdle(ctx context.Context) {
+	p := h.newPatience(ctx)
+	ticks := time.NewTicker(tick)
+	defer ticks.Stop()
+	h.conns.noteBusy()
+	for h.conns.endIdle(p) && p.now < p.limit {
+		select {
+		case <-ticks.C:
+			p.elapsed += tick
+			p.now = h.conns.now()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// noteBusy notes which connections have a response to read.
+func (s *connections) noteBusy() {
+	s.each(func(c *connection) { c.wasBusy = c.busy })
+}
+
+// endIdle reports whether there are HTTP/1 connections that have no handler.
+func (s *connections) endIdle(p *patience) (left bool) {
+	s.each(func(c *connection) {
+		switch {
+		case c.http2 || c.state == http.StateClosed || c.state == http.StateHijacked || len(c.running) > 0:
+			return
+		case !c.awaitsLocked(): // between net/http's parser and the handler
+		case c.inner == nil: // not ours
+			if !c.ending && !unread(c.outer) && !p.due(c) {
+				c.ending = true
+				_ = c.outer.SetReadDeadline(time.Unix(1, 0)) // which no response meets
+			}
+		case p.now >= p.limit:
+			c.endLocked(true)
+		case !c.reading: // about to
+		case c.begun:
+			c.endLocked(p.late(c))
+		case !p.due(c):
+			c.endLocked(false)
+		}
+		left = true
+	})
+	return left
+}
+
+// due reports whether the next request of an idle connection is likely to come in
+// time.
+func (p *patience) due(c *connection) bool {
+	return c.interval > 0 && c.lastUsed+c.interval < p.expect && p.now < min(p.expect, c.lastUsed+2*c.interval)
+}
+
+// late reports whether the rest of what has begun was waited for long enough. A
+// handshake takes several steps, each of them as long as a starved processor
+// wants.
+func (p *patience) late(c *connection) bool {
+	if c.isTLS && c.state == http.StateNew {
+		return p.now-c.lastUsed > headerWait
+	}
+	return p.elapsed > headerWait
+}
+
+// usedAfter reports whether an HTTP/1 connection is likely to carry a request
+// soon, because it was accepted or carried one after since.
+func (s *connections) usedAfter(since time.Duration) bool {
+	yes := false
+	s.each(func(c *connection) {
+		if c.lastUsed > since && c.awaitsLocked() {
+			yes = true
+		}
+	})
+	return yes
+}
