@@ -410,3 +410,33 @@ func TestReadyInKubernetes(t *testing.T) {
 		})
 	}
 }
+
+// TestProcessServesOnWhatIsDue: after a signal a connection is served on until its
+// next request is overdue. A stop that a signal did not begin does not wait.
+func TestProcessServesOnWhatIsDue(t *testing.T) {
+	t.Parallel()
+	const interval = 300 * time.Millisecond
+	p := start(t)
+	w := dial(t, p.await("serving "))
+	request := func() (string, error) {
+		io.WriteString(w, "GET /quick HTTP/1.1\r\nHost: a\r\n\r\n")
+		res, err := http.ReadResponse(w.r, nil)
+		if err != nil {
+			return "", err
+		}
+		body, err := io.ReadAll(res.Body)
+		return string(body), err
+	}
+	for range 3 {
+		if body, err := request(); body != "quick" || err != nil {
+			t.Fatalf("got %q, %v", body, err)
+		}
+		time.Sleep(interval)
+	}
+	p.signal(syscall.SIGTERM)
+	time.Sleep(interval / 4)
+	if body, err := request(); body != "quick" || err != nil {
+		t.Errorf("got %q, %v", body, err)
+	}
+	p.wantExit(0)
+}
