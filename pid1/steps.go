@@ -36,11 +36,7 @@ func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) erro
 	}
 	first := a.onStop.take(interrupted, left)
 	if ended != nil {
-		first = append(first, shutdown.Hook{
-			Name:    "delay",
-			Func:    func(ctx context.Context) error { a.waitDelay(ctx, s, ended, servers); return nil },
-			Timeout: s.delay.d + delaySlack,
-		})
+		first = append(first, a.delayHook(s, ended, servers))
 	}
 	if s.serving {
 		first = append(first, serversHooks(s.servers.top)...)
@@ -57,10 +53,7 @@ func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) erro
 		}})
 	}
 	if IsInit() {
-		a.Shutdown.DeferLast("processes", terminate)
-		if len(sent.addrs) > 0 {
-			a.Shutdown.DeferLast("bytes", func(ctx context.Context) error { return sent.await(ctx, a) })
-		}
+		a.deferLast(sent)
 	}
 
 	a.Shutdown.Cause = s.reason()
@@ -71,6 +64,22 @@ func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) erro
 	}
 	reportErr := a.report(report, plan)
 	return a.result(s, servers, report, reportErr)
+}
+
+func (a *App) delayHook(s *stop, ended <-chan struct{}, servers []*serverState) shutdown.Hook {
+	return shutdown.Hook{
+		Name:    "delay",
+		Func:    func(ctx context.Context) error { a.waitDelay(ctx, s, ended, servers); return nil },
+		Timeout: s.delay.d + delaySlack,
+	}
+}
+
+// deferLast adds the hooks of PID 1, with which its container ends.
+func (a *App) deferLast(sent delivery) {
+	a.Shutdown.DeferLast("processes", terminate)
+	if len(sent.addrs) > 0 {
+		a.Shutdown.DeferLast("bytes", func(ctx context.Context) error { return sent.await(ctx, a) })
+	}
 }
 
 // announce says that the stop begins, and how long it may take.

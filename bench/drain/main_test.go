@@ -19,12 +19,16 @@ func TestShort(t *testing.T) {
 			if err := run(&out, options{short: true, only: m.Name}); err != nil {
 				t.Fatal(err)
 			}
-			row := "\n| " + ours + " | " + map[string]string{
-				"requests": "0 | ",     // POST lost
-				"http2":    "0 | 0 | ", // responses, requests lost
-			}[m.Name]
-			if !strings.Contains(out.String(), row) {
-				t.Errorf("no %q in:\n%s", row, out.String())
+			for _, row := range map[string][]string{
+				"requests": {ours + " | 0"},     // POST lost
+				"http2":    {ours + " | 0 | 0"}, // responses, requests lost
+				"return":   {ours},
+				"pauses":   {"2ms | 0", "50ms | 0", "2ms, starved | 0", "50ms, starved | 0"},
+				"slow":     {"HTTP/1.1 | 0", "HTTP/1.1, TLS | 0", "HTTP/2, TLS | 0"},
+			}[m.Name] {
+				if row = "\n| " + row + " | "; !strings.Contains(out.String(), row) {
+					t.Errorf("no %q in:\n%s", row, out.String())
+				}
 			}
 			t.Log(out.String())
 		})
