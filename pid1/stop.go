@@ -70,6 +70,7 @@ func (s *stop) startServing(d delay, ready bool) bool {
 		return false
 	}
 	s.serving, s.delay = true, d
+	s.app.phase.Store(phaseServing)
 	s.app.ready.Store(ready)
 	return true
 }
@@ -105,7 +106,8 @@ func (s *stop) beginLocked(cause, failure error) bool {
 		s.delayEnd = make(chan struct{})
 	}
 	s.app.ready.Store(false)
-	close(s.app.stopping)
+	s.app.phase.Store(phaseStopping)
+	s.app.endStopping(cause)
 	s.cancelStart(cause)
 	return true
 }
