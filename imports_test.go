@@ -78,7 +78,7 @@ func TestCalls(t *testing.T) {
 		"fmt.Print":            {},
 		"fmt.Printf":           {},
 		"fmt.Println":          {},
-		"signal.Notify":        {"pid1", "reaper"},
+		"signal.Notify":        {"pid1", "reaper", "internal/nstest"},
 		"signal.NotifyContext": {}, // swallows the second signal
 		"signal.Ignore":        {}, // children would inherit it
 		"signal.Reset":         {}, // touches what others have asked for
