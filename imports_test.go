@@ -21,7 +21,7 @@ const module = "github.com/entrypoint-go/entrypoint"
 // Nobody imports what stands below it.
 var mayImport = map[string][]string{
 	".":                      {},
-	"internal/nstest":        {"internal/linux"}, // for tests
+	"internal/nstest":        {"internal/linux", "internal/sig"}, // for tests
 	"internal/dockertest":    {},
 	"internal/term/termtest": {},
 	"internal/term":          {},
