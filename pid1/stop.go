@@ -211,11 +211,11 @@ func (s *stop) reason() error {
 	return s.cause
 }
 
-// outcome is what the stop was forced by, if it was, and the errors to return.
-func (s *stop) outcome() (forcedBy error, failures []error) {
+// outcome is the errors to return, and what the stop was forced by, if it was.
+func (s *stop) outcome() (failures []error, forcedBy error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.forcedBy, s.failures
+	return s.failures, s.forcedBy
 }
 
 type stopKey struct{}
