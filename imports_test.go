@@ -21,7 +21,7 @@ const module = "github.com/entrypoint-go/entrypoint"
 // Nobody imports what stands below it.
 var mayImport = map[string][]string{
 	".":                      {},
-	"internal/nstest":        {"internal/linux"}, // for tests
+	"internal/nstest":        {"internal/linux", "internal/sig"}, // for tests
 	"internal/dockertest":    {},
 	"internal/term/termtest": {},
 	"internal/term":          {},
@@ -78,7 +78,7 @@ func TestCalls(t *testing.T) {
 		"fmt.Print":            {},
 		"fmt.Printf":           {},
 		"fmt.Println":          {},
-		"signal.Notify":        {"pid1", "reaper"},
+		"signal.Notify":        {"pid1", "reaper", "internal/nstest"},
 		"signal.NotifyContext": {}, // swallows the second signal
 		"signal.Ignore":        {}, // children would inherit it
 		"signal.Reset":         {}, // touches what others have asked for

@@ -31,7 +31,8 @@ func becomeListener() (none struct{}) {
 	if path == "" {
 		return
 	}
-	err := newExecError(path, replace(path, os.Args))
+	// Without its Cause: what finds that would be in every program.
+	err := &ExecError{Path: path, Found: true, Err: replace(path, os.Args)}
 	os.Stderr.WriteString(err.Error() + "\n")
 	os.Exit(err.ExitCode())
 	return

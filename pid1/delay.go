@@ -33,7 +33,7 @@ func (a *App) delayFor(servers []*serverState, grace time.Duration) delay {
 	case a.Delay > 0:
 		return delay{a.Delay, "App.Delay"}
 	case inKubernetes() && slices.ContainsFunc(servers, (*serverState).takesRequests):
-		return delay{min(kubernetesDelay, grace/2), "default in Kubernetes"}
+		return delay{min(kubernetesDelay, grace/2), "default in Kubernetes, $KUBERNETES_SERVICE_HOST is set"}
 	}
 	return delay{}
 }

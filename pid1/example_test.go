@@ -192,3 +192,107 @@ func ExampleApp_ReadyHandler() {
 		pid1.Check{Name: "database", Func: db.PingContext, Timeout: 500 * time.Millisecond}))
 	pid1.Exit(app.Run(context.Background(), &http.Server{Addr: ":8080", Handler: mux}))
 }
+
+// HEALTHCHECK CMD ["/service", "healthcheck"] in an image that has nothing else.
+func ExampleProbe() {
+	if len(os.Args) > 1 && os.Args[1] == "healthcheck" {
+		pid1.Exit(pid1.Probe("http://127.0.0.1:8080/readyz"))
+	}
+}
+
+// Server-sent events (SSE): the handler watches its context only, and ends when the
+// stop begins.
+func ExampleApp_EndOnStop() {
+	var app pid1.App
+	events := func(w http.ResponseWriter, r *http.Request) {
+		for tick := time.Tick(time.Second); ; {
+			select {
+			case <-tick:
+				fmt.Fprint(w, "data: tick\n\n")
+				_ = http.NewResponseController(w).Flush()
+			case <-r.Context().Done():
+				return
+			}
+		}
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /events", app.EndOnStop(http.HandlerFunc(events)))
+	pid1.Exit(app.Run(context.Background(), &http.Server{Addr: ":8080", Handler: mux}))
+}
+
+// Gauges for Prometheus or OpenTelemetry are functions that ask Stats.
+func ExampleApp_Stats() {
+	var app pid1.App
+	gauges := map[string]func() float64{
+		"http_requests_in_flight": func() float64 { return float64(app.Stats().InFlight) },
+		"orphans_reaped_total":    func() float64 { return float64(app.Stats().Reaped) },
+	}
+	fmt.Println(gauges["http_requests_in_flight"]())
+	// Output: 0
+}
+
+// Certificates that another program renews, such as cert-manager. It sends SIGHUP,
+// or somebody does.
+func ExampleApp_ReloadTLS() {
+	var app pid1.App
+	app.OnHangup = func(context.Context) error { return app.ReloadTLS() }
+	srv := &http.Server{Addr: ":8443", Handler: http.DefaultServeMux}
+	pid1.Exit(app.Run(context.Background(), pid1.TLS(srv, "/tls/tls.crt", "/tls/tls.key")))
+}
+
+func ExampleTLS() {
+	srv := &http.Server{Addr: ":8443", Handler: http.DefaultServeMux}
+	pid1.Exit(pid1.Run(context.Background(), pid1.TLS(srv, "/tls/tls.crt", "/tls/tls.key")))
+}
+
+// Two servers by their names in log, errors and report.
+func ExampleNamed() {
+	metrics := &http.Server{Addr: ":9090"}
+	public := &http.Server{Addr: ":8080"}
+	pid1.Exit(pid1.Run(context.Background(), pid1.Named("metrics", metrics), pid1.Named("public", public)))
+}
+
+// A *grpc.Server has these methods.
+func ExampleGRPC() {
+	var srv interface {
+		Serve(net.Listener) error
+		GracefulStop()
+		Stop()
+	} // = grpc.NewServer()
+	l, err := net.Listen("tcp", ":9000")
+	if err != nil {
+		pid1.Exit(err)
+	}
+	pid1.Exit(pid1.Run(context.Background(), pid1.GRPC(l, srv)))
+}
+
+// A ticker is a Server of a type of its own: it serves until Shutdown is called,
+// and Shutdown returns when all is done.
+type ticker struct{ stop, stopped chan struct{} }
+
+func (s *ticker) ListenAndServe() error {
+	defer close(s.stopped)
+	for tick := time.Tick(time.Second); ; {
+		select {
+		case <-tick:
+			fmt.Println("tick")
+		case <-s.stop:
+			return nil
+		}
+	}
+}
+
+func (s *ticker) Shutdown(ctx context.Context) error {
+	close(s.stop)
+	select {
+	case <-s.stopped:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func ExampleServer() {
+	s := &ticker{make(chan struct{}), make(chan struct{})}
+	pid1.Exit(pid1.Run(context.Background(), pid1.Named("ticker", s)))
+}

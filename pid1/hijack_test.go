@@ -87,7 +87,7 @@ func TestHijackedCutOff(t *testing.T) {
 	hijacked := make(chan bool)
 	s := serve(t, &pid1.App{Shutdown: shutdown.Pipeline{Grace: time.Second}}, &http.Server{Handler: hijack(t, hijacked, nil)})
 	w := upgraded(t, s, hijacked)
-	err, _ := s.stop()
+	_, err := s.stop()
 	w.wantRest("cut off: " + errStop.Error())
 	if pid1.ExitCode(err) != 124 || !strings.Contains(fmt.Sprint(err), "GET /socket (") {
 		t.Errorf("err %v", err)
@@ -159,7 +159,7 @@ func TestOnShutdownPanics(t *testing.T) {
 	app.Shutdown.Defer("hook", func(context.Context) error { hook = true; return nil })
 	s := serve(t, &app, srv)
 	w := upgraded(t, s, hijacked)
-	err, _ := s.stop()
+	_, err := s.stop()
 	w.wantRest("goodbye")
 	var panicked *shutdown.HookError
 	if pid1.ExitCode(err) != 2 || !errors.As(err, &panicked) || !strings.Contains(fmt.Sprint(err), "in RegisterOnShutdown") {

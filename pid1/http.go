@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -19,41 +18,24 @@ import (
 // TLS makes a Server that serves srv as its ListenAndServeTLS does. certFile and
 // keyFile are both empty when srv.TLSConfig has certificates. The files are
 // loaded before anything listens; what cannot be loaded is an error of Run.
+// [App.ReloadTLS] reads them again.
 //
 // Only programs that call TLS link the server side of crypto/tls.
 func TLS(srv *http.Server, certFile, keyFile string) Server {
 	if srv == nil {
 		return srv // for Run to refuse
 	}
-	return &httpServer{
-		srv:    srv,
-		secure: true,
-		prepare: func() error {
-			return loadCertificate(srv, certFile, keyFile)
-		},
-		serve: func(l net.Listener) error { return srv.ServeTLS(l, "", "") },
+	files := &certificate{certFile: certFile, keyFile: keyFile}
+	h := &httpServer{
+		srv:     srv,
+		secure:  true,
+		prepare: func() error { return files.prepare(srv) },
+		serve:   func(l net.Listener) error { return srv.ServeTLS(l, "", "") },
 	}
-}
-
-// loadCertificate gives srv the certificate of the files, if there are any.
-func loadCertificate(srv *http.Server, certFile, keyFile string) error {
-	if certFile == "" && keyFile == "" {
-		if hasCertificates(srv.TLSConfig) {
-			return nil
-		}
-		return errors.New(`pid1.TLS(srv, "", "") needs srv.TLSConfig to have certificates: set them, or pass the names of files`)
+	if certFile != "" || keyFile != "" {
+		h.reload = files.load
 	}
-	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err != nil {
-		return fmt.Errorf("certificate %q with key %q: %w", certFile, keyFile, err)
-	}
-	config := new(tls.Config)
-	if srv.TLSConfig != nil {
-		config = srv.TLSConfig.Clone()
-	}
-	config.Certificates = []tls.Certificate{cert}
-	srv.TLSConfig = config
-	return nil
+	return h
 }
 
 // hasCertificates asks what ListenAndServeTLS does.
@@ -69,6 +51,7 @@ type httpServer struct {
 	// What TLS sets. They are fields, since a call of ServeTLS here would link
 	// 370 KiB of crypto/tls into every program.
 	secure  bool
+	reload  func() error // nil without files
 	prepare func() error
 	serve   func(net.Listener) error
 

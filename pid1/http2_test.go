@@ -324,7 +324,7 @@ func TestHTTP2CutOff(t *testing.T) {
 			answers := make(chan string, 1)
 			go func() { answers <- get(t, client, url+"/long") }()
 			<-entered
-			err, _ := s.stop()
+			_, err := s.stop()
 			// HTTP/2 has a context of its own for each stream, without our cause.
 			if got := <-answers; got == "" {
 				t.Errorf("got %q", got)

@@ -84,18 +84,18 @@ func run(t *testing.T, app *pid1.App, srv pid1.Server) *served {
 }
 
 // stop stops the App and returns what Run did, and how long that took.
-func (s *served) stop() (error, time.Duration) {
+func (s *served) stop() (time.Duration, error) {
 	s.t.Helper()
 	began := time.Now()
 	s.cancel(errStop)
 	err := <-s.done
-	return err, time.Since(began)
+	return time.Since(began), err
 }
 
 // stopCleanly is stop that has to succeed.
 func (s *served) stopCleanly() time.Duration {
 	s.t.Helper()
-	err, took := s.stop()
+	took, err := s.stop()
 	if err != nil {
 		s.t.Errorf("Run: %v", err)
 	}
@@ -437,7 +437,7 @@ func TestHandlerNeverReturns(t *testing.T) {
 	w := dial(t, s.addr)
 	w.send("GET /stuck/42?token=secret HTTP/1.1\r\nHost: a\r\n\r\n")
 	<-entered
-	err, took := s.stop()
+	took, err := s.stop()
 	if pid1.ExitCode(err) != 124 || took >= grace {
 		t.Errorf("exit code %d after %v, want 124 within %v", pid1.ExitCode(err), took, grace)
 	}
@@ -463,7 +463,7 @@ func TestHandlerReturnsWithContext(t *testing.T) {
 	w := dial(t, s.addr)
 	w.send("GET /%6cong?token=secret HTTP/1.1\r\nHost: a\r\n\r\n")
 	<-entered
-	err, _ := s.stop()
+	_, err := s.stop()
 	if res, body := w.response(); res.StatusCode != 503 || body != "stopping\n" {
 		t.Errorf("got %s, %q; want 503", res.Status, body)
 	}
@@ -484,7 +484,7 @@ func TestManyRequestsCutOff(t *testing.T) {
 		dial(t, s.addr).send("PUT / HTTP/1.1\r\nHost: a\r\n\r\n")
 		<-entered
 	}
-	err, _ := s.stop()
+	_, err := s.stop()
 	if msg := fmt.Sprint(err); strings.Count(msg, "PUT /") != 10 || !strings.Contains(msg, "and 20 more") {
 		t.Errorf("got %q, want 10 requests and that there are 20 more", msg)
 	}

@@ -116,10 +116,13 @@ type App struct {
 	onStop  onStop
 	ran     atomic.Bool
 	ready   atomic.Bool
+	phase   atomic.Int32
+	servers atomic.Pointer[servers]
 
 	stoppingOnce sync.Once
-	stopping     chan struct{} // made by Stopping
-	deadline     time.Time     // of Run, once the stop has begun
+	stopping     context.Context // made by stopContext
+	endStopping  context.CancelCauseFunc
+	deadline     time.Time // of Run, once the stop has begun
 	recordsOnce  sync.Once
 	records      *asynclog.Handler // made by log
 
@@ -156,7 +159,9 @@ func (a *App) once(run func() error) error {
 	}
 	a.shareLogger()
 	defer catchPipe()()
+	a.phase.Store(phaseStarting)
 	err := run()
+	a.phase.Store(phaseStopped)
 	if err != nil {
 		code := boundedExitCode(err)
 		a.log().Error("stopped", "error", err, "exit_code", code)
@@ -211,6 +216,7 @@ func (a *App) shareLogger() {
 func (a *App) run(ctx context.Context, srv []Server) error {
 	list, invalid := newServers(srv)
 	servers := list.all
+	a.servers.Store(list)
 	s := newStop(ctx, a, list)
 	for _, p := range servers {
 		if p.job {

@@ -17,9 +17,13 @@ import (
 func (a *App) Ready() bool { return a.ready.Load() }
 
 // Stopping returns a channel that is closed when a stop begins. Handlers of
-// long-lived requests, such as WebSockets, should then say goodbye.
-func (a *App) Stopping() <-chan struct{} {
-	a.stoppingOnce.Do(func() { a.stopping = make(chan struct{}) })
+// long-lived requests, such as WebSockets, should then say goodbye; for those that
+// watch their context there is [App.EndOnStop].
+func (a *App) Stopping() <-chan struct{} { return a.stopContext().Done() }
+
+// stopContext ends when a stop begins, with its cause.
+func (a *App) stopContext() context.Context {
+	a.stoppingOnce.Do(func() { a.stopping, a.endStopping = context.WithCancelCause(context.Background()) })
 	return a.stopping
 }
 

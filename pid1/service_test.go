@@ -109,7 +109,7 @@ func TestServiceHangs(t *testing.T) {
 					return nil
 				}))
 			<-up
-			err, _ := s.stop()
+			_, err := s.stop()
 			if pid1.ExitCode(err) != 124 {
 				t.Errorf("Run: %v, want exit code 124", err)
 			}

@@ -79,9 +79,11 @@ func hangInCrowd() { select {} }
 // burn uses all of the CPU that there is.
 func burn() {
 	go func() {
+		//lint:ignore SA5002 it is meant to spin
 		for {
 		}
 	}()
+	//lint:ignore SA5002 it is meant to spin
 	for {
 	}
 }

@@ -159,7 +159,7 @@ func (a *App) report(r *shutdown.Report, plan shutdown.Plan) error {
 // that is an error, and what went wrong in it.
 func (a *App) result(s *stop, servers []*serverState, r *shutdown.Report, reportErr error) error {
 	var forced error
-	by, failures := s.outcome()
+	failures, by := s.outcome()
 	if by != nil && r.Forced {
 		forced = &forcedError{by}
 	}

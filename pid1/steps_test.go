@@ -146,7 +146,7 @@ func TestOnStopHangs(t *testing.T) {
 	w := dial(t, s.addr)
 	w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	<-begun
-	err, took := s.stop()
+	took, err := s.stop()
 	if res, _ := w.response(); res.StatusCode != 200 {
 		t.Errorf("the request in flight: %s", res.Status)
 	}

@@ -70,6 +70,7 @@ func (s *stop) startServing(d delay, ready bool) bool {
 		return false
 	}
 	s.serving, s.delay = true, d
+	s.app.phase.Store(phaseServing)
 	s.app.ready.Store(ready)
 	return true
 }
@@ -105,7 +106,8 @@ func (s *stop) beginLocked(cause, failure error) bool {
 		s.delayEnd = make(chan struct{})
 	}
 	s.app.ready.Store(false)
-	close(s.app.stopping)
+	s.app.phase.Store(phaseStopping)
+	s.app.endStopping(cause)
 	s.cancelStart(cause)
 	return true
 }
@@ -209,11 +211,11 @@ func (s *stop) reason() error {
 	return s.cause
 }
 
-// outcome is what the stop was forced by, if it was, and the errors to return.
-func (s *stop) outcome() (forcedBy error, failures []error) {
+// outcome is the errors to return, and what the stop was forced by, if it was.
+func (s *stop) outcome() (failures []error, forcedBy error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.forcedBy, s.failures
+	return s.failures, s.forcedBy
 }
 
 type stopKey struct{}

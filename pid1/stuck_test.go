@@ -74,7 +74,7 @@ func TestStuckRequest(t *testing.T) {
 					go client.Get(url + "/long")
 				}
 				<-entered
-				err, _ := s.stop()
+				_, err := s.stop()
 				if pid1.ExitCode(err) != 124 {
 					t.Errorf("exit code %d, want 124", pid1.ExitCode(err))
 				}
@@ -126,7 +126,7 @@ func TestStuckServer(t *testing.T) {
 				app := &pid1.App{Shutdown: shutdown.Pipeline{Grace: time.Second}}
 				s := run(t, app, pid1.Named("s", server))
 				<-hanging.entered
-				err, _ := s.stop()
+				_, err := s.stop()
 				if pid1.ExitCode(err) != 124 {
 					t.Errorf("exit code %d, want 124", pid1.ExitCode(err))
 				}

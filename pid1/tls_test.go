@@ -1,10 +1,15 @@
 package pid1_test
 
 import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -106,5 +111,60 @@ func TestTLSConfigUnused(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	http.DefaultClient.CloseIdleConnections()
+	s.stopCleanly()
+}
+
+// TestReloadTLS: new connections get what the files have now; files that cannot be
+// loaded change nothing.
+func TestReloadTLS(t *testing.T) {
+	certFile, keyFile, first := certificateFiles(t)
+	addr := make(chan net.Addr, 1)
+	srv := &http.Server{Addr: "127.0.0.1:0", BaseContext: tell(addr)}
+	var app pid1.App
+	s := run(t, &app, pid1.TLS(srv, certFile, keyFile))
+	address := (<-addr).String()
+	trusted := func(config *tls.Config) bool {
+		conn, err := tls.Dial("tcp", address, config)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	}
+	if err := app.ReloadTLS(); err != nil || !trusted(first) {
+		t.Errorf("the same files: %v", err)
+	}
+
+	os.WriteFile(keyFile, nil, 0o600)
+	var failed *pid1.ServerError
+	if err := app.ReloadTLS(); !errors.As(err, &failed) || !strings.Contains(err.Error(), keyFile) || !trusted(first) {
+		t.Errorf("half-written: %v; want a ServerError with the file's name, and the first certificate", err)
+	}
+
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(2)}
+	renewed, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: renewed}), 0o600)
+	os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600)
+	if err := app.ReloadTLS(); err != nil {
+		t.Error(err)
+	}
+	conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := conn.ConnectionState().PeerCertificates[0].Raw; !bytes.Equal(got, renewed) {
+		t.Error("the server still has the first certificate")
+	}
+	conn.Close()
 	s.stopCleanly()
 }

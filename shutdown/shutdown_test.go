@@ -574,7 +574,8 @@ func TestRunTwice(t *testing.T) {
 		ended, cancel := context.WithCancel(background)
 		cancel()
 		again := p.Run(ended, shutdown.Hook{Name: "ignored", Func: func(context.Context) error { t.Error("run"); return nil }})
-		if <-reports != first || <-reports != first || again != first || first.Forced {
+		second, third := <-reports, <-reports
+		if second != first || third != first || again != first || first.Forced {
 			t.Error("Run returned different reports")
 		}
 		if len(first.Steps) != 1 {

@@ -100,6 +100,9 @@ func run(ctx context.Context, w io.Writer, o options) error {
 	}
 	section := e.section(o, found)
 	section.Command = "go run ./rollout -engine " + o.engine
+	if o.raw != "" {
+		section.Notes = append(section.Notes, "Measured in pieces (-raw); what follows is of the last one.")
+	}
 	fmt.Fprintln(w, section)
 	if o.file == "" {
 		return nil

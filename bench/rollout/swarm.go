@@ -233,7 +233,8 @@ func (s *swarm) section(o options, found map[string]outcome) *report.Section {
 			request, and by clients whose requests take %v; POST and GET in turn. They go through HAProxy, which learns from
 			Docker's DNS and from a check every second that a task has gone, up to 3 s after SIGTERM. If a task refuses a
 			connection, it tries the same task again (its default), or another one (option redispatch). Failed: by what the
-			client saw, a number being an HTTP status. An update lasts until the old tasks have ended.`,
+			client saw, a number being an HTTP status; where no task can be reached, HAProxy answers 503, or hangs up (EOF) if
+			it has tried a connection of earlier requests first. An update lasts until the old tasks have ended.`,
 			len(found[ours].Seconds), o.replicas, 2*requestRate, slowness),
 		Head: []string{"server", "sent", "failed, redispatch", "failed, default", "an update, s"},
 	}

@@ -40,7 +40,7 @@ func TestDockerfiles(t *testing.T) {
 		{`CMD /app`, "shell-form-cmd"},
 		{`CMD ["/app"]`, ""},
 		{"EXPOSE 80\nCMD [\"/app\"]", "cmd-only"},
-		{"ENTRYPOINT [\"/app\"]\nCMD -v", ""}, // the library may run its arguments
+		{"ENTRYPOINT [\"/app\"]\nCMD serve", ""}, // the library may run its arguments
 		{"ENTRYPOINT [\"/start.sh\"]\nCMD /app", "shell-form-cmd"},
 		{"ENTRYPOINT [\"/start.sh\"]\nCMD [\"/app\"]", ""},
 		{"ENTRYPOINT [\"/noexec.sh\"]\nCMD [\"/app\"]", "script-no-exec"},

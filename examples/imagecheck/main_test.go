@@ -125,6 +125,31 @@ func TestChain(t *testing.T) {
 	}
 }
 
+// Arguments that nobody reads, and a shell's command line for a program that is none.
+func TestArguments(t *testing.T) {
+	files := imagetest.Text("app", imagetest.Program(t, "plain"), "lib.sh", "", "bin/sh", "→ dash", "bin/dash", imagetest.Program(t, "plain"))
+	for _, tt := range []struct {
+		entry, cmd []string
+		want       string
+	}{
+		{[]string{"/app"}, []string{"/bin/sh", "-c", "serve"}, "warning shell-form-cmd"},
+		{[]string{"/app"}, []string{"-v"}, ""},
+		{[]string{"/bin/sh", "-c", "exec /app"}, []string{"-v"}, "warning args-dropped"},
+		{[]string{"/bin/sh", "-c", `exec /app "$@"`, "sh"}, []string{"-v"}, ""},
+		{[]string{"/bin/sh", "-c", "exec /app"}, nil, ""},
+	} {
+		config := v1.Config{Entrypoint: tt.entry, Cmd: tt.cmd, User: "1"}
+		r, _ := runJSON(t, imagetest.Save(t, imagetest.Image(t, runtime.GOARCH, config, files)))
+		got := ""
+		for _, f := range r.all() {
+			got += f.Severity.String() + " " + f.Code
+		}
+		if got != tt.want {
+			t.Errorf("%q %q: got %q, want %q", tt.entry, tt.cmd, got, tt.want)
+		}
+	}
+}
+
 func TestUnusable(t *testing.T) {
 	text := filepath.Join(t.TempDir(), "text")
 	if err := os.WriteFile(text, []byte("no image"), 0o600); err != nil {

@@ -22,7 +22,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/entrypoint-go/entrypoint/pid1"
 	_ "modernc.org/sqlite"
@@ -142,14 +141,8 @@ func healthcheck(args []string) error {
 	if err := parse(flags, args); err != nil {
 		return err
 	}
-	client := http.Client{Timeout: 2 * time.Second}
-	res, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/readyz", *port))
-	if err != nil {
+	if err := pid1.Probe(fmt.Sprintf("http://127.0.0.1:%d/readyz", *port)); err != nil {
 		return fail(err)
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return fail(fmt.Errorf("GET %s: %s", res.Request.URL, res.Status))
 	}
 	return nil
 }

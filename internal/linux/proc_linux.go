@@ -116,26 +116,25 @@ func ParseStat(stat []byte) (Process, error) {
 	if len(f) < 20 || len(f[0]) != 1 {
 		return Process{}, errStat
 	}
-	var failed error
-	number := func(text []byte) uint64 {
-		n, err := strconv.ParseUint(string(text), 10, 64)
-		failed = errors.Join(failed, err)
-		return n
+	// The fields that matter, by their numbers in the manual page.
+	texts := [...][]byte{bytes.TrimSpace(stat[:open]), f[4-3], f[9-3], f[20-3], f[22-3]}
+	var n [len(texts)]uint64
+	for i, text := range texts {
+		var err error
+		if n[i], err = strconv.ParseUint(string(text), 10, 64); err != nil {
+			return Process{}, errStat
+		}
 	}
-	p := Process{
-		PID:      int(number(bytes.TrimSpace(stat[:open]))),
+	return Process{
+		PID:      int(n[0]),
 		Name:     string(stat[open+1 : end]),
 		State:    f[0][0],
-		Parent:   int(number(f[4-3])),
+		Parent:   int(n[1]),
 		Terminal: string(f[7-3]) != "0",
-		Flags:    number(f[9-3]),
-		Threads:  int(number(f[20-3])),
-		Start:    number(f[22-3]),
-	}
-	if failed != nil {
-		return Process{}, errStat
-	}
-	return p, nil
+		Flags:    n[2],
+		Threads:  int(n[3]),
+		Start:    n[4],
+	}, nil
 }
 
 // Numbers returns the entries of a directory that are numbers, as those of

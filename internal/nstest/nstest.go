@@ -20,16 +20,26 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/entrypoint-go/entrypoint/internal/sig"
 )
 
-// The environment of a helper process; Main removes both before the helper runs.
+// The environment of a helper process; Main removes it before the helper runs.
 const (
 	helperVar = "ENTRYPOINT_NSTEST_HELPER" // the helper's name
 	procVar   = "ENTRYPOINT_NSTEST_PROC"   // set: mount a /proc of the new PID namespace
+	timeVar   = "ENTRYPOINT_NSTEST_TIME"   // how long the helper may run
 )
+
+// longest is how long a helper runs whose test has no deadline.
+const longest = 10 * time.Minute
 
 // probe is the name of the helper that does nothing. It tells whether the
 // kernel lets this user create the namespaces.
@@ -42,12 +52,21 @@ const probe = "nstest.probe"
 func Main(helpers map[string]func() int) {
 	name, ok := os.LookupEnv(helperVar)
 	if !ok {
+		defaultSignals()
 		return
 	}
+	limit, err := time.ParseDuration(os.Getenv(timeVar))
+	if err != nil {
+		limit = longest
+	}
+	time.AfterFunc(limit, func() { // the test binary may be gone
+		fail(fmt.Errorf("helper %q hangs:\n%s", name, stacks()))
+	})
 	_, freshProc := os.LookupEnv(procVar)
 
 	os.Unsetenv(helperVar)
 	os.Unsetenv(procVar)
+	os.Unsetenv(timeVar)
 
 	if freshProc {
 		if err := mountProc(); err != nil {
@@ -62,6 +81,24 @@ func Main(helpers map[string]func() int) {
 		fail(fmt.Errorf("no helper is called %q", name))
 	}
 	os.Exit(helper())
+}
+
+// defaultSignals gives the processes that tests start the default action of
+// signals that are ignored here, by nohup(1), a shell's "&" or a CI runner: a
+// program inherits what is ignored, and not what is caught.
+func defaultSignals() {
+	isFlag := func(arg string) bool { return strings.HasPrefix(arg, "-test.") }
+	if !slices.ContainsFunc(os.Args, isFlag) {
+		return // this is no test, but a program that one has started
+	}
+	if ignored := sig.IgnoredAtStart().Signals(); len(ignored) > 0 {
+		signal.Notify(make(chan os.Signal, 1), ignored...)
+	}
+}
+
+func stacks() []byte {
+	all := make([]byte, 1<<20)
+	return all[:runtime.Stack(all, true)]
 }
 
 func fail(err error) {
@@ -79,7 +116,9 @@ func fail(err error) {
 // the command ends all. That happens at the end of the test at the latest,
 // or when the thread that started the command ends: start it from a goroutine
 // that is not locked to a thread, or from a thread that stays. A command that
-// hangs ends with Context, and writes the stacks of its goroutines to stderr.
+// hangs ends with Context, and writes the stacks of its goroutines to stderr. It
+// ends a little later by itself, should the test binary be gone. Signals have
+// their default action, also if the tests run in the background or by nohup.
 //
 // Where the system does not allow such namespaces the test is skipped, with
 // the reason. With CI=true in the environment that is a failure instead.
@@ -135,13 +174,20 @@ func Context(t testing.TB) context.Context {
 
 func command(t testing.TB, helper string, args []string) *exec.Cmd {
 	t.Helper()
-	cmd, err := reexec(Context(t), helper, args...)
+	ctx := Context(t)
+	cmd, err := reexec(ctx, helper, args...)
 	if err != nil {
 		t.Fatalf("nstest: %v", err)
 	}
 	// Go's runtime answers SIGQUIT with the stacks, and as PID 1, too.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) }
 	cmd.WaitDelay = margin / 3 // a grandchild of Child may hold the pipes
+
+	limit := longest
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = time.Until(deadline) + margin/2 // SIGQUIT comes first
+	}
+	cmd.Env = append(cmd.Env, timeVar+"="+limit.String())
 
 	// A binary built for coverage warns on stderr at exit when it does not
 	// know where to write, and tests read the helpers' stderr.

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/entrypoint-go/entrypoint/internal/nstest"
+	"github.com/entrypoint-go/entrypoint/internal/sig"
 )
 
 func helpers() map[string]func() int {
@@ -23,6 +24,10 @@ func helpers() map[string]func() int {
 	all["parent"] = parent
 	all["family"] = family
 	all["hang"] = hang
+	all["ignored"] = func() int {
+		fmt.Println(sig.IgnoredAtStart().Signals())
+		return 0
+	}
 	return all
 }
 
@@ -112,6 +117,38 @@ func again(helper string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), "ENTRYPOINT_NSTEST_HELPER="+helper)
 	return cmd
+}
+
+// What ignores signals, nohup or a CI runner, hands that down to the tests, and
+// they not to the helpers.
+func TestDefaultSignals(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-c", `trap "" HUP INT TSTP; exec "$0" -test.run=^TestPrintIgnored$ -test.v`, self)
+	cmd.Env = append(os.Environ(), "NSTEST_PRINT_IGNORED=1")
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "helper ignores: []\n") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestPrintIgnored(t *testing.T) {
+	if os.Getenv("NSTEST_PRINT_IGNORED") == "" {
+		t.Skip("a part of TestDefaultSignals")
+	}
+	out, err := nstest.Child(t, "ignored").CombinedOutput()
+	fmt.Printf("helper ignores: %s%v\n", out, err)
+}
+
+// A helper whose test binary cannot end it ends by itself, and says where it was.
+func TestOwnDeadline(t *testing.T) {
+	cmd := nstest.Child(t, "hang")
+	cmd.Env = append(cmd.Env, "ENTRYPOINT_NSTEST_TIME=100ms")
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), `helper "hang" hangs`) {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
 
 func hang() int {

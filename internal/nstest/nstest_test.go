@@ -23,7 +23,7 @@ var inEveryMode = map[string]func() int{
 	},
 	"code": func() int { return 42 },
 	"env": func() int {
-		for _, name := range []string{"ENTRYPOINT_NSTEST_HELPER", "ENTRYPOINT_NSTEST_PROC"} {
+		for _, name := range []string{"ENTRYPOINT_NSTEST_HELPER", "ENTRYPOINT_NSTEST_PROC", "ENTRYPOINT_NSTEST_TIME"} {
 			if value, ok := os.LookupEnv(name); ok {
 				fmt.Println(name, "is still set:", value)
 			}

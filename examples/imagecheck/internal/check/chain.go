@@ -180,7 +180,8 @@ func (c *checker) shellText(s, next step, file, text string) step {
 		c.add(code, fmt.Sprintf("%s runs %q, and does not forward %s: a stop takes the whole grace period and ends in SIGKILL", c.who(s, file), line, c.result.StopSignal), fix)
 	}
 	if rest := s.argv[at+1:]; e.valid && !e.args && s.first && len(rest) > 0 {
-		c.add("args-dropped", fmt.Sprintf("%q gets the arguments %s, and does nothing with them", line, inspect.JSONArray(rest)), fix)
+		c.add("args-dropped", fmt.Sprintf("%q gets the arguments %s, and does nothing with them", line, inspect.JSONArray(rest)),
+			`write exec form, or use them in the text: sh -c 'exec /app "$@"' sh, whose first argument is $0`)
 	}
 	return next
 }

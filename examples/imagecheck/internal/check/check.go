@@ -139,7 +139,8 @@ func (c *checker) checkInstructions(arguments []string) {
 		c.add("cmd-only", fmt.Sprintf("the program is CMD %s: every argument of docker run replaces it", inspect.JSONArray(cmd)),
 			fmt.Sprintf("write ENTRYPOINT %s and keep CMD for default arguments", inspect.JSONArray(execWords(cmd))))
 	case len(entry) > 0 && isShell && c.result.Args == nil && !c.runsArguments(entry):
-		c.add("shell-form-cmd", fmt.Sprintf("CMD is in shell form, so that ENTRYPOINT gets the arguments %s", inspect.JSONArray(cmd)),
+		// Unless that is there to run its arguments.
+		c.addAs(Warning, "shell-form-cmd", fmt.Sprintf("CMD is in shell form, so that ENTRYPOINT gets the arguments %s", inspect.JSONArray(cmd)),
 			strings.Replace(execForm(cmd), "ENTRYPOINT", "CMD", 1))
 	}
 }

@@ -1,0 +1,109 @@
+package pid1_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/entrypoint-go/entrypoint/pid1"
+	"github.com/entrypoint-go/entrypoint/shutdown"
+)
+
+// A handler of server-sent events (SSE) that watches only its context ends when the
+// stop begins, and is told why.
+func TestEndOnStop(t *testing.T) {
+	app := pid1.App{Shutdown: shutdown.Pipeline{Grace: time.Minute}}
+	begun, cause := make(chan struct{}), make(chan error, 1)
+	events := func(w http.ResponseWriter, r *http.Request) {
+		close(begun)
+		<-r.Context().Done()
+		cause <- context.Cause(r.Context())
+		w.Write([]byte("event: bye\n\n"))
+	}
+	s := serve(t, &app, &http.Server{Handler: app.EndOnStop(http.HandlerFunc(events))})
+	w := dial(t, s.addr)
+	w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	<-begun
+	if took := s.stopCleanly(); took > 30*time.Second {
+		t.Errorf("the stop took %v", took)
+	}
+	if _, body := w.response(); body != "event: bye\n\n" {
+		t.Errorf("got %q", body)
+	}
+	if err := <-cause; err != errStop {
+		t.Errorf("cause %v, want %v", err, errStop)
+	}
+}
+
+func TestStats(t *testing.T) {
+	var app pid1.App
+	if got := app.Stats(); got != (pid1.Stats{}) {
+		t.Errorf("before Run: %+v", got)
+	}
+	app.Before("stats", func(context.Context) error {
+		if got := app.Stats(); got.Phase != "starting" || got.Ready {
+			t.Errorf("starting: %+v", got)
+		}
+		return nil
+	})
+	app.Shutdown.Defer("database", func(context.Context) error {
+		if got := app.Stats(); got != (pid1.Stats{Phase: "stopping", Step: "database"}) {
+			t.Errorf("in a hook: %+v", got)
+		}
+		return nil
+	})
+	begun, finish := make(chan bool), make(chan bool)
+	s := serve(t, &app, &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { begun <- true; <-finish })})
+	for range 2 {
+		dial(t, s.addr).send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		<-begun
+	}
+	if got := app.Stats(); got != (pid1.Stats{Phase: "serving", Ready: true, InFlight: 2}) {
+		t.Errorf("serving: %+v", got)
+	}
+	close(finish)
+	s.stopCleanly()
+	if got := app.Stats(); got != (pid1.Stats{Phase: "stopped"}) {
+		t.Errorf("after Run: %+v", got)
+	}
+}
+
+func TestProbe(t *testing.T) {
+	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
+	mux := http.NewServeMux()
+	mux.HandleFunc("/ok", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) })
+	mux.Handle("/moved", http.RedirectHandler("/nowhere", http.StatusFound))
+	mux.HandleFunc("/busy", func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(503)
+		w.Write([]byte("not ready\ndatabase: failed\n"))
+	})
+	release := make(chan struct{})
+	mux.HandleFunc("/hangs", func(w http.ResponseWriter, r *http.Request) { <-release })
+	plain, secure := httptest.NewServer(mux), httptest.NewUnstartedServer(mux)
+	secure.Config.ErrorLog = silent
+	secure.StartTLS()
+	defer plain.Close()
+	defer secure.Close()
+	defer close(release)
+	for _, test := range []struct{ url, want string }{
+		{plain.URL + "/ok", ""},
+		{plain.URL + "/moved", ""},
+		{secure.URL + "/ok", ""},
+		{plain.URL + "/busy", "503 Service Unavailable: \"database: failed\""},
+		{plain.URL + "/nowhere", "404"},
+		{plain.URL + "/hangs", "exceeded"},
+		{"http://127.0.0.1:1/", "refused"},
+		{"no url", "unsupported protocol"},
+	} {
+		err := pid1.Probe(test.url)
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%s: %v, want %q", test.url, err, test.want)
+		}
+		if err != nil && pid1.ExitCode(err) != 1 {
+			t.Errorf("%s: exit code %d, want 1", test.url, pid1.ExitCode(err))
+		}
+	}
+}
