@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"reflect"
 	"time"
 )
 
@@ -44,6 +45,17 @@ type (
 	}
 )
 
+// What net/http asks of a connection of TLS that is no *tls.Conn.
+type (
+	stater interface {
+		ConnectionState() tls.ConnectionState
+	}
+	statedConn struct {
+		net.Conn
+		stater
+	}
+)
+
 func (c *tcpConn) Read(b []byte) (int, error)           { return c.state.read(b) }
 func (c *tcpConn) Close() error                         { return c.state.closeOnce() }
 func (c *tcpConn) SetWriteDeadline(t time.Time) error   { return c.state.setWriteDeadline(t) }
@@ -65,7 +77,10 @@ func closeWrite(conn net.Conn) error {
 // of TLS as they are: net/http has to see their type, or their method.
 func (s *connections) wrap(accepted net.Conn) net.Conn {
 	switch inner := accepted.(type) {
-	case interface{ ConnectionState() tls.ConnectionState }:
+	case stater:
+		if !reflect.ValueOf(accepted).Comparable() {
+			return &statedConn{accepted, inner} // so that it can be a map key
+		}
 		return accepted
 	case *net.TCPConn:
 		return &tcpConn{inner, connection{in: s, inner: inner}}

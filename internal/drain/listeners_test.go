@@ -1,11 +1,15 @@
 package drain_test
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -106,6 +110,124 @@ func TestTwoListeners(t *testing.T) {
 	}
 	stops.Wait()
 	serving.Wait()
+}
+
+// TestTwoKindsOfListeners: the user's BaseContext gets the listener that was given to
+// Bind, also where a copy of it serves, and idle connections of both end.
+func TestTwoKindsOfListeners(t *testing.T) {
+	config := tlsConfig(t)
+	type key struct{}
+	srv := &http.Server{
+		BaseContext: func(l net.Listener) context.Context { return context.WithValue(context.Background(), key{}, l) },
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprintf(w, "%p", r.Context().Value(key{}))
+		}),
+	}
+	var stops, serving sync.WaitGroup
+	var https []*drain.HTTP
+	for _, secure := range []bool{false, true} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		dial := net.Dial
+		if secure {
+			l = tls.NewListener(l, config)
+			dial = func(network, addr string) (net.Conn, error) {
+				return tls.Dial(network, addr, &tls.Config{InsecureSkipVerify: true})
+			}
+		}
+		h := drain.NewHTTP(context.Background(), srv, nil)
+		h.Bind(l)
+		https = append(https, h)
+		serving.Go(func() { h.Serve(srv.Serve) })
+		conn, err := dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(res.Body); string(got) != fmt.Sprintf("%p", l) || err != nil {
+			t.Errorf("TLS %t: got %s, %v, want %p", secure, got, err, l)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for _, h := range https {
+		stops.Go(func() {
+			h.Expect(time.Second)
+			if err := h.Shutdown(ctx, errStop); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	stops.Wait()
+	serving.Wait()
+}
+
+// A valueListener returns connections that cannot be compared.
+type (
+	valueListener struct{ net.Listener }
+	valueConn     struct {
+		*tls.Conn
+		_ []byte
+	}
+)
+
+func (l valueListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return valueConn{Conn: conn.(*tls.Conn)}, nil
+}
+
+// TestConnectionsThatCannotBeCompared: net/http keeps connections in a map, and so do
+// we.
+func TestConnectionsThatCannotBeCompared(t *testing.T) {
+	l, err := tls.Listen("tcp", "127.0.0.1:0", tlsConfig(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.TLS == nil {
+			t.Error("TLS is not known to the handler")
+		}
+	})}
+	h := drain.NewHTTP(context.Background(), srv, nil)
+	h.Bind(valueListener{l})
+	served := make(chan error)
+	go func() { served <- h.Serve(srv.Serve) }()
+	conn, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	if _, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := h.Shutdown(ctx, errStop); err != nil {
+		t.Error(err)
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		t.Error(err)
+	}
+}
+
+// tlsConfig is a server's.
+func tlsConfig(t *testing.T) *tls.Config {
+	t.Helper()
+	certs := httptest.NewUnstartedServer(nil)
+	certs.StartTLS()
+	defer certs.Close()
+	return &tls.Config{Certificates: certs.TLS.Certificates}
 }
 
 // TestTwoListenersCutOff: one of them says what did not end, and the other waits.
