@@ -33,6 +33,7 @@ type (
 	commonWriter interface {
 		http.ResponseWriter
 		http.Flusher
+		//lint:ignore SA1019 handlers of old ask for it
 		http.CloseNotifier
 		io.StringWriter
 		FlushError() error

@@ -308,6 +308,7 @@ func TestWriterWhileAnnouncing(t *testing.T) {
 				_, hijacker := w.(http.Hijacker)
 				_, readerFrom := w.(io.ReaderFrom)
 				_, pusher := w.(http.Pusher)
+				//lint:ignore SA1019 handlers of old ask for it
 				_, notifier := w.(http.CloseNotifier)
 				control := http.NewResponseController(w)
 				err := errors.Join(control.SetReadDeadline(time.Time{}), control.SetWriteDeadline(time.Time{}), control.EnableFullDuplex(), control.Flush())
