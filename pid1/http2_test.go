@@ -181,7 +181,6 @@ type wrapping struct{ net.Listener }
 
 type wrappedConn struct {
 	net.Conn
-	closed atomic.Bool
 }
 
 func (l wrapping) Accept() (net.Conn, error) {
