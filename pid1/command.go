@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -272,49 +273,53 @@ func (c *Child) hasEnded() bool {
 
 func (c *Child) name() string { return filepath.Base(c.Cmd.Path) }
 
-// signal passes s on. The first error, of a child that has changed its user for
-// instance, is logged.
-func (c *Child) signal(s os.Signal) {
-	if s == sigCont {
-		c.giveTerminal()
+// wait collects the child, whose status is known. What is not an *os.File is copied
+// from a pipe, and Wait lasts while any process has that open: until a stop runs
+// out of time.
+func (c *Child) wait(status int) error {
+	if isFile(c.Cmd.Stdin) && isFile(c.Cmd.Stdout) && isFile(c.Cmd.Stderr) {
+		return c.Cmd.Wait()
 	}
-	_ = c.send(c.rewritten(s))
-}
-
-// rewritten returns s as the child gets it, nil if the child does not get it.
-func (c *Child) rewritten(s os.Signal) os.Signal {
-	if to, ok := c.Rewrite[s]; ok {
-		return to
+	waited := make(chan error, 1)
+	go func() { waited <- c.Cmd.Wait() }()
+	select {
+	case err := <-waited:
+		return err
+	case <-c.cut:
 	}
-	return s
-}
-
-// send sends s to the child, at once or when it has started. It does nothing if
-// the child has ended, or s is nil.
-func (c *Child) send(s os.Signal) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case s == nil:
-	case c.state == childRunning:
-		return c.sendLocked(s)
-	case c.state != childEnded:
-		c.pending = append(c.pending, s)
-	}
-	return nil
-}
-
-// sendLocked sends s to the child, or to its group. A child that has ended is no
-// error.
-func (c *Child) sendLocked(s os.Signal) error {
-	err := c.sendSignal(s)
-	if err == nil || errors.Is(err, os.ErrProcessDone) {
+	held := &heldError{status}
+	c.complain("output is incomplete", held)
+	if status == 0 {
 		return nil
 	}
-	err = fmt.Errorf("send %s to the child: %w", sig.Name(s), err)
-	if !c.said {
-		c.said = true
-		c.complainLocked("the child may not be signalled by this process", err)
+	return held
+}
+
+func isFile(f any) bool {
+	if f == nil {
+		return true
 	}
-	return err
+	_, ok := f.(*os.File)
+	return ok
+}
+
+// A heldError is the end of a program whose output another process holds open.
+type heldError struct{ status int }
+
+func (e *heldError) Error() string {
+	return "the program ended with status " + strconv.Itoa(e.status) +
+		", but a process that it started holds its output open: set Cmd.WaitDelay"
+}
+
+func (e *heldError) ExitCode() int { return e.status }
+
+// cutOutput ends the wait for output of a child that has ended. It reports whether
+// it has.
+func (c *Child) cutOutput() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == childEnded {
+		c.cutOnce.Do(func() { close(c.cut) })
+	}
+	return c.state == childEnded
 }

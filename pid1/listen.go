@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/entrypoint-go/entrypoint/internal/drain"
@@ -77,4 +79,192 @@ func (s *listening) Shutdown(ctx context.Context) error {
 	err := s.s.Shutdown(ctx)
 	_ = s.l.Close() // most have done so themselves
 	return err
+}
+
+// GRPC makes a Server of a *grpc.Server, or of anything with its methods. The
+// stop calls GracefulStop, which has no deadline. Shortly before the stop's
+// deadline it calls Stop, which cancels the remaining calls; Shutdown then
+// returns an error. GRPC panics when l or s is nil.
+//
+// GracefulStop waits for connections that carry no call: those whose client has
+// not begun, or not finished, the handshake. On TCP the stop closes them, after
+// 0.1 s if the client has sent nothing, else after 1 s.
+//
+// The health service is yours: set NOT_SERVING when [App.Stopping] is closed,
+// which is before the delay. Its Watch is a call that the client never ends, as
+// other streams may be: end it by [App.UntilStopping], as examples/grpc does.
+func GRPC(l net.Listener, s interface {
+	Serve(net.Listener) error
+	GracefulStop()
+	Stop()
+}) Server {
+	if l == nil || s == nil {
+		panic(fmt.Sprintf("pid1: GRPC(%T, %T): neither may be nil", l, s))
+	}
+	return &grpcServer{l: l, s: s, stopping: make(chan struct{})}
+}
+
+type grpcServer struct {
+	l net.Listener
+	s interface {
+		Serve(net.Listener) error
+		GracefulStop()
+		Stop()
+	}
+	newcomers newcomers
+	once      sync.Once
+	stopping  chan struct{} // closed when a stop begins
+}
+
+func (g *grpcServer) boundTo() net.Addr { return g.l.Addr() }
+
+func (g *grpcServer) name() string { return "grpc " + g.l.Addr().String() }
+
+func (g *grpcServer) ListenAndServe() error {
+	err := g.s.Serve(&newcomersListener{g.l, &g.newcomers})
+	select {
+	case <-g.stopping:
+		// A Serve that begins after GracefulStop returns grpc.ErrServerStopped,
+		// which we do not import.
+		return nil
+	default:
+		return err
+	}
+}
+
+const (
+	silentLimit    = 100 * time.Millisecond
+	handshakeLimit = time.Second
+)
+
+func (g *grpcServer) Shutdown(ctx context.Context) error {
+	g.once.Do(func() { close(g.stopping) })
+	graceful := goCall(g.name(), func() error { g.s.GracefulStop(); return nil }, nil)
+	quarter := time.Hour
+	if deadline, ok := ctx.Deadline(); ok {
+		quarter = time.Until(deadline) / 4
+	}
+	silent := time.AfterFunc(min(silentLimit, quarter), func() { g.newcomers.close(false) })
+	defer silent.Stop()
+	handshaking := time.AfterFunc(min(handshakeLimit, quarter), func() { g.newcomers.close(true) })
+	defer handshaking.Stop()
+	cut := drain.Cutoff(ctx)
+	defer cut.Stop()
+	select {
+	case <-graceful.done:
+		return graceful.err
+	case <-cut.C:
+	case <-ctx.Done():
+	}
+
+	// Stop makes GracefulStop return (grpc/grpc-go#2448). It waits for handlers
+	// if the user has asked for that (grpc.WaitForHandlers).
+	select {
+	case <-goCall(g.name(), func() error { g.s.Stop(); return nil }, nil).done:
+	case <-ctx.Done():
+	}
+	return fmt.Errorf("calls still running were cancelled: %w", drain.CutReason(ctx))
+}
+
+func (g *grpcServer) kill() {
+	g.once.Do(func() { close(g.stopping) })
+	go g.s.Stop()   // which may wait for handlers
+	_ = g.l.Close() // which Stop does only if Serve has seen it
+}
+
+// newcomers are the TCP connections whose handshake is not over, as far as their
+// bytes tell.
+type newcomers struct {
+	mu  sync.Mutex
+	all map[*newcomer]struct{}
+}
+
+type newcomer struct {
+	*net.TCPConn // with its other methods
+	among        *newcomers
+
+	heard   atomic.Int64 // bytes that the client has sent
+	written atomic.Bool
+	secure  bool // the client speaks TLS; of Read, as is settled
+	settled bool
+}
+
+const (
+	tlsHandshake = 0x16 // the first byte of TLS
+
+	// http2Start is HTTP/2's connection preface and the head of the first frame.
+	http2Start = 24 + 9
+)
+
+// newcomersListener adds what it accepts. Other connections than TCP's stay what
+// they are: transport credentials may ask for a type of their own.
+type newcomersListener struct {
+	net.Listener
+	newcomers *newcomers
+}
+
+func (l *newcomersListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return conn, err
+	}
+	return l.newcomers.add(tcp), err
+}
+
+func (n *newcomers) add(conn *net.TCPConn) *newcomer {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.all == nil {
+		n.all = map[*newcomer]struct{}{}
+	}
+	c := &newcomer{TCPConn: conn, among: n}
+	n.all[c] = struct{}{}
+	return c
+}
+
+func (n *newcomers) remove(c *newcomer) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.all, c)
+}
+
+// close closes the connections whose clients have sent nothing, or all.
+func (n *newcomers) close(all bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for c := range n.all {
+		if all || c.heard.Load() == 0 {
+			c.TCPConn.Close() // nothing is left to do about an error
+		}
+	}
+}
+
+// Read finds the end of the handshake. A TLS client answers what the server writes;
+// one without TLS sends all before it waits.
+func (c *newcomer) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
+	if n <= 0 || c.settled {
+		return n, err
+	}
+	if c.heard.Load() == 0 {
+		c.secure = p[0] == tlsHandshake
+	}
+	if heard := c.heard.Add(int64(n)); c.secure && c.written.Load() || !c.secure && heard >= http2Start {
+		c.settled = true
+		c.among.remove(c)
+	}
+	return n, err
+}
+
+func (c *newcomer) Write(p []byte) (int, error) {
+	if !c.written.Load() {
+		c.written.Store(true)
+	}
+	return c.TCPConn.Write(p)
+}
+
+func (c *newcomer) Close() error {
+	c.among.remove(c)
+	return c.TCPConn.Close()
 }

@@ -178,3 +178,88 @@ func (c *check) result(a *App) (failure string) {
 	}
 	return failure
 }
+
+// EndOnStop is for handlers of long-lived requests that watch only their context:
+// server-sent events (SSE), long polls, streams. It ends the contexts of h's
+// requests when the stop begins; context.Cause says why, as [SignalError] for
+// instance. Without it they end shortly before the stop's deadline. Requests that
+// come after that, in the delay, get a context that has ended.
+//
+// Use it for such handlers only: what watches its context because its client may
+// leave would be cut off, too.
+func (a *App) EndOnStop(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithCancelCause(r.Context())
+		defer cancel(nil)
+		stopping := a.stopContext()
+		defer context.AfterFunc(stopping, func() { cancel(context.Cause(stopping)) })()
+		h.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// UntilStopping returns a copy of ctx that also ends when a stop has begun and
+// after has passed since then, for a last message to be sent. It is for what a
+// client never ends: a watch, a subscription, server-sent events. Cancel it when
+// the work is done.
+func (a *App) UntilStopping(ctx context.Context, after time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-a.Stopping():
+		case <-ctx.Done():
+			return
+		}
+		over := time.NewTimer(after)
+		defer over.Stop()
+		select {
+		case <-over.C:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+// Stats are numbers for a dashboard.
+type Stats struct {
+	Phase    string // "" before Run, then "starting", "serving", "stopping", "stopped"
+	Step     string // of the stop, that runs now; as in the report
+	Ready    bool
+	InFlight int    // requests to *http.Servers whose handlers run
+	Reaped   uint64 // orphans that were collected
+}
+
+// Stats returns the numbers of this moment. It costs a lock for each open
+// connection.
+func (a *App) Stats() Stats {
+	s := Stats{
+		Phase:  phases[a.phase.Load()],
+		Step:   a.Shutdown.Running(),
+		Ready:  a.Ready(),
+		Reaped: a.Reaper.Stats().Reaped,
+	}
+	if servers := a.servers.Load(); servers != nil {
+		for _, p := range servers.all {
+			if c, ok := p.server.(interface{ inFlight() int }); ok {
+				s.InFlight += c.inFlight()
+			}
+		}
+	}
+	return s
+}
+
+const (
+	phaseStarting = iota + 1
+	phaseServing
+	phaseStopping
+	phaseStopped
+)
+
+var phases = [...]string{"", "starting", "serving", "stopping", "stopped"}
+
+func (h *httpServer) inFlight() int {
+	if d := h.drain.Load(); d != nil {
+		return d.InFlight()
+	}
+	return 0
+}

@@ -2,6 +2,7 @@ package pid1
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -213,4 +214,51 @@ func (s *stop) hangupRunning() *call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.hangup
+}
+
+// signal passes s on. The first error, of a child that has changed its user for
+// instance, is logged.
+func (c *Child) signal(s os.Signal) {
+	if s == sigCont {
+		c.giveTerminal()
+	}
+	_ = c.send(c.rewritten(s))
+}
+
+// rewritten returns s as the child gets it, nil if the child does not get it.
+func (c *Child) rewritten(s os.Signal) os.Signal {
+	if to, ok := c.Rewrite[s]; ok {
+		return to
+	}
+	return s
+}
+
+// send sends s to the child, at once or when it has started. It does nothing if
+// the child has ended, or s is nil.
+func (c *Child) send(s os.Signal) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case s == nil:
+	case c.state == childRunning:
+		return c.sendLocked(s)
+	case c.state != childEnded:
+		c.pending = append(c.pending, s)
+	}
+	return nil
+}
+
+// sendLocked sends s to the child, or to its group. A child that has ended is no
+// error.
+func (c *Child) sendLocked(s os.Signal) error {
+	err := c.sendSignal(s)
+	if err == nil || errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	err = fmt.Errorf("send %s to the child: %w", sig.Name(s), err)
+	if !c.said {
+		c.said = true
+		c.complainLocked("the child may not be signalled by this process", err)
+	}
+	return err
 }
