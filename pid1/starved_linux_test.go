@@ -64,9 +64,10 @@ func starvedMain() int {
 	err = app.Run(context.Background(), pid1.Func(func(ctx context.Context) error {
 		fmt.Println("serving")
 		<-ctx.Done()
+		second := time.After(time.Second) // before the test hears of it, and freezes us
 		fmt.Println("draining")
 		if os.Args[1] == "serve" {
-			<-time.After(time.Second)
+			<-second
 		}
 		return nil
 	}))
