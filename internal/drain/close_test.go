@@ -54,7 +54,7 @@ func TestStoppedReading(t *testing.T) {
 	server, client := tlsConfigs()
 	for name, serve := range map[string]func(*HTTP, *http.Server, net.Listener) error{
 		"ServeTLS": func(h *HTTP, srv *http.Server, l net.Listener) error {
-			srv.TLSConfig = server
+			srv.TLSConfig = server.Clone() // to which net/http adds protocols
 			h.Bind(l)
 			return h.Serve(func(l net.Listener) error { return srv.ServeTLS(l, "", "") })
 		},
