@@ -225,15 +225,24 @@ const (
 func (d delivery) await(ctx context.Context, a *App) error {
 	cut := drain.Cutoff(ctx)
 	defer cut.Stop()
-	told := false
-	for pause := minLookPause; ; pause = min(2*pause, maxLookPause) {
+	var left []*linux.TCPSocket // of the last look
+	for pause, over, told := minLookPause, false, false; ; pause = min(2*pause, maxLookPause) {
 		began := time.Now()
-		left, gone := d.left()
-		if len(left) == 0 {
-			if len(gone) > 0 {
-				a.log().Warn("clients that no longer answer were not waited for", "unreceived", describe(gone))
+		l, ok := d.look(ctx.Done())
+		switch {
+		case ok && len(l.left) == 0:
+			if len(l.gone) > 0 {
+				a.log().Warn("clients that no longer answer were not waited for", "unreceived", describe(l.gone))
 			}
 			return nil
+		case ok:
+			left = l.left
+		case left == nil:
+			a.log().Warn("whether clients have received all was not known in time", "took", time.Since(began))
+			return nil
+		}
+		if over || !ok {
+			return fmt.Errorf("not received by clients: %s: %w", describe(left), drain.CutReason(ctx))
 		}
 		if !told && pause == maxLookPause {
 			told = true
@@ -241,14 +250,29 @@ func (d delivery) await(ctx context.Context, a *App) error {
 		}
 		select {
 		case <-time.After(min(max(pause, 10*time.Since(began)), maxPause)):
-			continue
 		case <-cut.C:
+			over = true
 		case <-ctx.Done():
+			over = true
 		}
-		if left, _ = d.left(); len(left) == 0 {
-			return nil
-		}
-		return fmt.Errorf("not received by clients: %s: %w", describe(left), drain.CutReason(ctx))
+	}
+}
+
+// A look is what left returns.
+type look struct{ left, gone []*linux.TCPSocket }
+
+// look is left, unless end comes first: a look at very many sockets takes time.
+func (d delivery) look(end <-chan struct{}) (l look, ok bool) {
+	result := make(chan look, 1)
+	go func() {
+		left, gone := d.left()
+		result <- look{left, gone}
+	}()
+	select {
+	case l = <-result:
+		return l, true
+	case <-end:
+		return look{}, false
 	}
 }
 

@@ -588,10 +588,12 @@ func TestIdle(t *testing.T) {
 
 func init() {
 	helpers["idle"] = func() int {
-		p := startProbe()
-		pid, end := orphan(4) // it has been at work
+		exits := make(chan reaper.Exit, 1)
+		r := reaper.Reaper{OnReap: func(e reaper.Exit) { exits <- e }}
+		go r.Run(context.Background()) // with the timing of programs, not of tests
+		_, end := orphan(4)            // it has been at work
 		end()
-		p.check("exit", p.next(), reaper.Exit{PID: pid, Code: 4})
+		<-exits
 		fmt.Print("x")
 		select {}
 	}
