@@ -192,7 +192,11 @@ func TestSuspendUnderShell(t *testing.T) {
 func TestSuspend(t *testing.T) {
 	each(t, []rival{ours, dumbInit}, func(t *testing.T, r rival) {
 		for _, sig := range []syscall.Signal{syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU} {
-			p := start(t, r.command(t, "--", "sh", "-c", "echo $$; exec sleep 60"))
+			cmd := r.command(t, "--", "sh", "-c", "echo $$; exec sleep 60")
+			// A group of its own, with us as the one who may continue it: in the
+			// tests' own group there may be nobody, and then init does not stop.
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			p := start(t, cmd)
 			var program int
 			fmt.Sscan(p.line(t), &program)
 			for range 3 {
