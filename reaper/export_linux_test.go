@@ -9,9 +9,9 @@ import (
 )
 
 // RunWith is Run with another time in place of 30 seconds and five minutes, and
-// of the ten seconds until SIGCHLD is asked for again.
+// with three times that in place of the ten seconds until it looks without a SIGCHLD.
 func (r *Reaper) RunWith(ctx context.Context, patience time.Duration) error {
-	return r.runWith(ctx, timing{patience: patience, othersPatience: patience, check: patience})
+	return r.runWith(ctx, timing{patience: patience, othersPatience: patience, check: 3 * patience})
 }
 
 // TerminateSlowly is Terminate with a time for the end after SIGKILL that is

@@ -1,4 +1,4 @@
-//go:build docker && linux
+//go:build docker && long && linux
 
 package deploy
 
