@@ -22,7 +22,7 @@ import (
 const (
 	// 608 before the drain had connections of its own and the stop waited for what
 	// clients have not received. 700 is the aim.
-	maxBinary = 768
+	maxBinary = 800
 
 	// 1000 to 1100 on a quiet machine. On a busy one Go starts more threads,
 	// and its memory grows by what they touch.
