@@ -123,9 +123,9 @@ func TestReadyCheckHangs(t *testing.T) {
 	readyApp(t, &app)
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		calls := 0
+		var calls atomic.Int32
 		h := app.ReadyHandler(pid1.Check{Name: "hangs", Func: func(ctx context.Context) error {
-			calls++
+			calls.Add(1)
 			if left := time.Until(deadline(ctx)); left != 900*time.Millisecond {
 				t.Errorf("it has %v, want 900ms", left)
 			}
@@ -138,13 +138,13 @@ func TestReadyCheckHangs(t *testing.T) {
 			}
 			time.Sleep(2 * time.Second)
 		}
-		if calls != 1 {
-			t.Errorf("called %d times, want once", calls)
+		if n := calls.Load(); n != 1 {
+			t.Errorf("called %d times, want once", n)
 		}
 		close(release)
 		synctest.Wait()
-		if code, _ := probe(h); code != 200 || calls != 2 {
-			t.Errorf("got %d after %d calls, want 200 after 2", code, calls)
+		if code, _ := probe(h); code != 200 || calls.Load() != 2 {
+			t.Errorf("got %d after %d calls, want 200 after 2", code, calls.Load())
 		}
 	})
 }
