@@ -167,6 +167,7 @@ func startBytes(t *testing.T, args ...string) *process {
 // TestBytesArrive: PID 1 does not end before its clients have received all, since
 // the network of a container would end with it.
 func TestBytesArrive(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{
 		{"-kind=http"}, {"-kind=tls"}, {"-kind=listen"}, {"-kind=func"}, {"-kind=command"}, {"-kind=http", "-isolate"},
 	} {

@@ -109,6 +109,7 @@ func (h seeing) Handle(ctx context.Context, r slog.Record) error {
 // A child that has ended is not "still running" because a process that it has
 // started holds its output open. Its status counts.
 func TestCommandOutputHeld(t *testing.T) {
+	t.Parallel()
 	for _, code := range []int{0, 3} {
 		r, w := io.Pipe()
 		cmd := exec.Command("sh", "-c", fmt.Sprintf(`trap 'exit %d' TERM; sleep 60 & echo $!; while :; do sleep 0.01; done`, code))

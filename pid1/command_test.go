@@ -82,6 +82,7 @@ func TestCommandStatus(t *testing.T) {
 
 // The end of ctx is no signal: the child gets SIGTERM, and SIGKILL if need be.
 func TestCommandStop(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, script string
 		rewrite      map[os.Signal]os.Signal
@@ -206,6 +207,7 @@ func commandMain() int {
 }
 
 func TestCommandInApp(t *testing.T) {
+	t.Parallel()
 	const script = `
 		trap 'echo USR1' USR1; trap 'echo HUP' HUP; trap 'echo INT; exit 4' INT
 		echo ready; while :; do sleep 0.01; done`

@@ -62,6 +62,7 @@ func TestDelayServerDied(t *testing.T) {
 // TestQuietWithProbes: probes of several kinds come more often than Quiet, and
 // the delay ends all the same.
 func TestQuietWithProbes(t *testing.T) {
+	t.Parallel()
 	app := pid1.App{Delay: 30 * time.Minute, Quiet: 300 * time.Millisecond, Shutdown: shutdown.Pipeline{Grace: time.Hour}}
 	mux := http.NewServeMux()
 	mux.Handle("/readyz", app.ReadyHandler())
@@ -112,6 +113,7 @@ func TestReadyHandlerUnderManyURIs(t *testing.T) {
 
 // TestQuietWithRequests: requests keep the delay up.
 func TestQuietWithRequests(t *testing.T) {
+	t.Parallel()
 	const quiet = 300 * time.Millisecond
 	app := pid1.App{Delay: 30 * time.Minute, Quiet: quiet, Shutdown: shutdown.Pipeline{Grace: time.Hour}}
 	s := serve(t, &app, &http.Server{Handler: answer("hello")})

@@ -33,6 +33,7 @@ func (r *refuser) Shutdown(context.Context) error { return nil }
 // TestEmbeddedServer: Run warns of a server that looks as if it were drained, and of
 // no other.
 func TestEmbeddedServer(t *testing.T) {
+	t.Parallel()
 	plain := func() *http.Server { return &http.Server{Addr: "127.0.0.1:0"} }
 	listen := func(s interface {
 		Serve(net.Listener) error

@@ -9,6 +9,7 @@ import (
 
 // TestProcessForcedWithRequest: a second signal closes what is in flight.
 func TestProcessForcedWithRequest(t *testing.T) {
+	t.Parallel()
 	p := start(t, "-grace=1m")
 	s := served{addr: p.await("serving ")}
 	w := dial(t, s.addr)

@@ -171,6 +171,7 @@ func (s *ownListener) Shutdown(ctx context.Context) error {
 // TestForeignServerOwnListener: a server that does not close the listener which
 // Serve was given is not waited for to the end.
 func TestForeignServerOwnListener(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

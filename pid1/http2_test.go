@@ -92,6 +92,7 @@ func getAll(t *testing.T, client *http.Client, url string, n, size int, entered 
 
 // TestHTTP2Idle: an idle connection, which holds up Shutdown for 1 s.
 func TestHTTP2Idle(t *testing.T) {
+	t.Parallel()
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
 			var took []time.Duration
@@ -110,6 +111,7 @@ func TestHTTP2Idle(t *testing.T) {
 // TestHTTP2InFlight: what has reached a handler gets its response, whole, also
 // if that is longer than what net/http and the kernel keep for the client.
 func TestHTTP2InFlight(t *testing.T) {
+	t.Parallel()
 	const streams, size = 20, 1 << 20
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
@@ -149,6 +151,7 @@ func (c slowConn) Read(b []byte) (int, error) {
 // has yet to read them. If the connection were closed now, the next frame that
 // the client sends would fail, and it would drop what it has not read.
 func TestHTTP2SlowClient(t *testing.T) {
+	t.Parallel()
 	const streams, size = 8, 6 << 10 // less than a client's machine keeps for it
 	entered, finish := make(chan bool), make(chan bool)
 	s, client, url := serveHTTP2(t, new(pid1.App), "h2c", func(w http.ResponseWriter, r *http.Request) {
@@ -214,6 +217,7 @@ func (c throttle) Read(b []byte) (int, error) {
 // TestHTTP2SlowReader: what the kernel keeps for a slow client arrives, whole.
 // net/http closes the connection 1 s after GOAWAY.
 func TestHTTP2SlowReader(t *testing.T) {
+	t.Parallel()
 	const size = 2 << 20
 	for _, protocol := range protocols {
 		for name, wrap := range map[string]func(net.Listener) net.Listener{
@@ -310,6 +314,7 @@ func endDelay(t *testing.T) {
 // TestHTTP2CutOff: a handler that gives up when its context ends can still say
 // so on a connection that is about to be closed.
 func TestHTTP2CutOff(t *testing.T) {
+	t.Parallel()
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
 			entered := make(chan bool)
@@ -353,6 +358,7 @@ func TestHTTP2ResponseWriterIsUnwrapped(t *testing.T) {
 // TestHTTP2Loss compares with plain Shutdown: what a client cannot send again
 // when GOAWAY comes, because its body is gone. Twenty streams share a connection.
 func TestHTTP2Loss(t *testing.T) {
+	t.Parallel()
 	n := stops(t, 10)
 	_, client := certificate()
 	client.ServerName = "example.com"

@@ -198,6 +198,7 @@ func TestSilentConnection(t *testing.T) {
 // TestHalfSentHeaders: a request that is not complete when the server hangs up
 // is none, and no handler sees it. The client sees the end of the connection.
 func TestHalfSentHeaders(t *testing.T) {
+	t.Parallel()
 	hook, accepted := states(http.StateNew)
 	var handled atomic.Bool
 	s := serve(t, new(pid1.App), &http.Server{ConnState: hook, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
@@ -217,6 +218,7 @@ func TestHalfSentHeaders(t *testing.T) {
 // TestSlowLoris: clients that send their headers byte by byte for ever are cut
 // off, and do not hold up the stop.
 func TestSlowLoris(t *testing.T) {
+	t.Parallel()
 	const clients = 20
 	hook, accepted := states(http.StateNew)
 	s := serve(t, new(pid1.App), &http.Server{ConnState: hook})
@@ -423,6 +425,7 @@ func TestServerSentEvents(t *testing.T) {
 
 // TestHandlerNeverReturns: Run does, inside the grace, and names the request.
 func TestHandlerNeverReturns(t *testing.T) {
+	t.Parallel()
 	const grace = 2 * time.Second
 	entered, causes, release := make(chan bool), make(chan error, 1), make(chan bool)
 	defer close(release)
@@ -454,6 +457,7 @@ func TestHandlerNeverReturns(t *testing.T) {
 // TestHandlerReturnsWithContext: one that returns when its context ends can still
 // say so.
 func TestHandlerReturnsWithContext(t *testing.T) {
+	t.Parallel()
 	entered := make(chan bool)
 	s := serve(t, &pid1.App{Shutdown: shutdown.Pipeline{Grace: time.Second}}, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		entered <- true
@@ -542,6 +546,7 @@ func certificate() (tls.Certificate, *tls.Config) {
 
 // TestTLS: wherever the certificate comes from.
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	cert, client := certificate()
 	get := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }
 	configs := map[string]*tls.Config{
@@ -708,6 +713,7 @@ func wantOnce(t *testing.T, calls <-chan bool) {
 
 // TestContexts: a user's contexts reach the handler, with the cause of the stop.
 func TestContexts(t *testing.T) {
+	t.Parallel()
 	type key string
 	entered := make(chan context.Context)
 	s := serve(t, &pid1.App{Shutdown: shutdown.Pipeline{Grace: time.Second}}, &http.Server{
@@ -755,6 +761,7 @@ func TestDefaultServeMux(t *testing.T) {
 // TestUserStopsServer: a server whose user calls its Shutdown or Close ends the
 // App cleanly, and the requests in flight as they say.
 func TestUserStopsServer(t *testing.T) {
+	t.Parallel()
 	t.Run("Shutdown", func(t *testing.T) {
 		entered, finish := make(chan bool), make(chan bool)
 		shutdowns := make(chan bool, 10)

@@ -122,6 +122,7 @@ func TestPipelinedInSegments(t *testing.T) {
 // TestSlowConnState: a user's hook that takes its time makes a connection no less
 // busy.
 func TestSlowConnState(t *testing.T) {
+	t.Parallel()
 	s := serve(t, new(pid1.App), &http.Server{
 		Handler: http.HandlerFunc(plainAnswer),
 		ConnState: func(_ net.Conn, state http.ConnState) {

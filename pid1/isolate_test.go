@@ -122,6 +122,7 @@ func leaveOrphans() error {
 }
 
 func TestIsolate(t *testing.T) {
+	t.Parallel()
 	const before = "before: pid1=false parent=1\n"
 	tests := []struct {
 		serve string

@@ -1,6 +1,7 @@
 package pid1_test
 
 import (
+	"flag"
 	"testing"
 
 	"github.com/entrypoint-go/entrypoint/internal/nstest"
@@ -11,7 +12,11 @@ import (
 // test file adds its own in init.
 var helpers = map[string]func() int{}
 
+// Most tests wait for other processes, so more of them run at a time than there
+// are processors; -parallel says otherwise. Those that signal this process, set
+// its environment or count its goroutines are not parallel.
 func TestMain(m *testing.M) {
 	nstest.Main(helpers)
+	flag.Set("test.parallel", "12")
 	goleak.VerifyTestMain(m)
 }

@@ -120,6 +120,7 @@ func TestBeforeFails(t *testing.T) {
 // TestBeforeIgnoresStop: a step that does not heed the stop has a budget, and
 // then is left behind by name.
 func TestBeforeIgnoresStop(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	release := make(chan struct{})
 	defer close(release)
@@ -238,6 +239,7 @@ func tell(addr chan<- net.Addr) func(net.Listener) context.Context {
 // TestDelayQuiet: the delay serves, ends early when it is quiet, and probes do
 // not count as requests.
 func TestDelayQuiet(t *testing.T) {
+	t.Parallel()
 	var app pid1.App
 	app.Logger = discard
 	app.Shutdown.Grace = time.Hour

@@ -214,6 +214,7 @@ func (p *process) wantLog(want ...string) {
 }
 
 func TestProcessFinishesRequestInFlight(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	addr := p.await("serving ")
 	type answer struct {
@@ -268,6 +269,7 @@ func TestProcessStopsInFlightOfNothing(t *testing.T) {
 }
 
 func TestProcessSecondSignalForces(t *testing.T) {
+	t.Parallel()
 	for _, second := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		p := start(t, "-hook=ignore", "-grace=1m")
 		p.await("serving ")
@@ -284,6 +286,7 @@ func TestProcessSecondSignalForces(t *testing.T) {
 }
 
 func TestProcessSecondSignalEndsDelay(t *testing.T) {
+	t.Parallel()
 	p := start(t, "-delay=30s", "-grace=1m", "-hook=hang")
 	addr := p.await("serving ")
 	p.signal(syscall.SIGTERM)
@@ -308,6 +311,7 @@ func TestProcessSecondSignalEndsDelay(t *testing.T) {
 }
 
 func TestProcessHookIgnoresContext(t *testing.T) {
+	t.Parallel()
 	p := start(t, "-hook=ignore", "-grace=3s")
 	p.await("serving ")
 	stopped := time.Now()
@@ -353,6 +357,7 @@ func TestProcessStopBeforeListening(t *testing.T) {
 // TestProcessKillsWhatIsLeft: a process that ignores SIGTERM gets SIGKILL inside
 // the grace, and that is no failure of the stop.
 func TestProcessKillsWhatIsLeft(t *testing.T) {
+	t.Parallel()
 	p := start(t, "-leave", "-grace=2s")
 	p.await("serving ")
 	p.signal(syscall.SIGTERM)
@@ -361,6 +366,7 @@ func TestProcessKillsWhatIsLeft(t *testing.T) {
 }
 
 func TestProcessHangup(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	p.await("serving ")
 	p.signal(syscall.SIGHUP)
@@ -372,6 +378,7 @@ func TestProcessHangup(t *testing.T) {
 // TestReadyInKubernetes: when the pod is being ended, readiness stays until the
 // delay is over. When the stop has another reason, or elsewhere, it ends at once.
 func TestReadyInKubernetes(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, host, delay string
 		stop              syscall.Signal // 0: a request ends Run's context

@@ -199,6 +199,7 @@ func TestDelayInKubernetesLasts(t *testing.T) {
 
 // A delay without Quiet lasts as long as it says.
 func TestDelayLasts(t *testing.T) {
+	t.Parallel()
 	const delay = 300 * time.Millisecond
 	s := serve(t, &pid1.App{Delay: delay}, new(http.Server))
 	s.stopCleanly()

@@ -268,6 +268,7 @@ func TestCertificateHangs(t *testing.T) {
 
 // Run ends inside the grace, whatever the log and a hook do.
 func TestRunInsideGrace(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	defer close(release)
 	app := pid1.App{Logger: slog.New(blockedHandler{release})}
@@ -340,6 +341,7 @@ func TestServerWithoutApp(t *testing.T) {
 
 // An Accept that is busy with a client who says nothing holds up only itself.
 func TestAcceptThatBlocks(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

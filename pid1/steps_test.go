@@ -127,6 +127,7 @@ func TestOnStop(t *testing.T) {
 // Steps that hang or panic take nothing from those after them, and little from the
 // requests in flight.
 func TestOnStopHangs(t *testing.T) {
+	t.Parallel()
 	release, begun := make(chan struct{}), make(chan struct{})
 	defer close(release)
 	app := pid1.App{Shutdown: shutdown.Pipeline{Grace: 4 * time.Second}}

@@ -54,6 +54,7 @@ func loggedProbe() (*probe, *logBuffer) {
 // Orphans are collected when SIGCHLD does not come any more, and that is said
 // once.
 func TestNoSIGCHLD(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"reset", "reset of all", "foreign handler"} {
 		t.Run(how, func(t *testing.T) { inBothModes(t, "no SIGCHLD", how) })
 	}
@@ -177,6 +178,7 @@ func init() {
 // A seccomp filter that is installed while Run runs makes it go on as where
 // there are no pidfds, and is logged once. Owners' children are left to them.
 func TestRefusedLater(t *testing.T) {
+	t.Parallel()
 	for _, call := range []string{"pidfd_open", "waitid"} {
 		t.Run(call, func(t *testing.T) { inBothModes(t, "refused later", call) })
 	}

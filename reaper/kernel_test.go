@@ -45,7 +45,7 @@ func TestMachine(t *testing.T) {
 				m.tty, pidfdHelpers, bareHelpers)
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 			defer cancel()
-			cmd := exec.CommandContext(ctx, m.qemu[0], append(m.qemu[1:], "-m", "1024", "-smp", "2", "-nographic", "-no-reboot",
+			cmd := exec.CommandContext(ctx, m.qemu[0], append(m.qemu[1:], "-m", "2048", "-smp", "2", "-nographic", "-no-reboot",
 				"-kernel", kernel, "-initrd", initrd, "-append", line)...)
 			got := checkBare(t, cmd)
 			if !strings.HasPrefix(got.Kernel, "6.1.") {

@@ -25,6 +25,7 @@ import (
 // ordinary process. The helper prints what went wrong.
 func inBothModes(t *testing.T, helper string, args ...string) {
 	t.Helper()
+	t.Parallel()
 	for name, command := range map[string]func(testing.TB, string, ...string) *exec.Cmd{
 		"PID 1": nstest.Command, "subreaper": nstest.Child,
 	} {

@@ -39,6 +39,7 @@ func result(p *probe) int {
 // Processes of another user are named once, and not waited for: as PID 1, as a
 // parent, and where /proc hides them (hidepid).
 func TestTerminateNotPermitted(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("needs root to start processes of two users")
 	}
@@ -120,6 +121,7 @@ func init() {
 // An interactive shell ignores SIGTERM, and ends when its terminal hangs up.
 // Others with a terminal get SIGTERM alone, and may take their time.
 func TestTerminateShell(t *testing.T) {
+	t.Parallel()
 	for name, command := range map[string]func(testing.TB, string, ...string) *exec.Cmd{
 		"PID 1": nstest.Command, "descendants": nstest.Child,
 	} {
@@ -159,6 +161,7 @@ func init() {
 // A process that this one traces, and has not started, is neither ended nor
 // waited for.
 func TestTerminateTracee(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("only root may trace what is no descendant")
 	}

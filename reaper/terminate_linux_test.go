@@ -68,6 +68,7 @@ func within(d time.Duration) (context.Context, context.CancelFunc) {
 
 // Whoever is left: gets SIGTERM, is waited for, gets SIGKILL.
 func TestTerminate(t *testing.T) {
+	t.Parallel()
 	for name, command := range map[string]func(testing.TB, string, ...string) *exec.Cmd{
 		"PID 1": nstest.Command, "descendants": nstest.Child,
 	} {
@@ -169,6 +170,7 @@ func init() {
 // A grandchild whose parent ends first does not escape, although nobody has
 // made this process a subreaper.
 func TestTerminateAdopts(t *testing.T) {
+	t.Parallel()
 	if out, err := nstest.Child(t, "terminate adopts").CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -267,6 +269,7 @@ func init() {
 // A process that has entered the PID namespace from outside is ended too. Its
 // parent is not in the namespace, so its end sends no SIGCHLD to PID 1.
 func TestTerminateForeign(t *testing.T) {
+	t.Parallel()
 	nsenter, err := exec.LookPath("nsenter")
 	if err != nil {
 		t.Skip("no nsenter")
