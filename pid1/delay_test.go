@@ -113,7 +113,6 @@ func TestReadyHandlerUnderManyURIs(t *testing.T) {
 
 // TestQuietWithRequests: requests keep the delay up.
 func TestQuietWithRequests(t *testing.T) {
-	t.Parallel()
 	const quiet = 300 * time.Millisecond
 	app := pid1.App{Delay: 30 * time.Minute, Quiet: quiet, Shutdown: shutdown.Pipeline{Grace: time.Hour}}
 	s := serve(t, &app, &http.Server{Handler: answer("hello")})

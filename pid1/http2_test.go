@@ -314,7 +314,6 @@ func endDelay(t *testing.T) {
 // TestHTTP2CutOff: a handler that gives up when its context ends can still say
 // so on a connection that is about to be closed.
 func TestHTTP2CutOff(t *testing.T) {
-	t.Parallel()
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
 			entered := make(chan bool)
@@ -358,7 +357,6 @@ func TestHTTP2ResponseWriterIsUnwrapped(t *testing.T) {
 // TestHTTP2Loss compares with plain Shutdown: what a client cannot send again
 // when GOAWAY comes, because its body is gone. Twenty streams share a connection.
 func TestHTTP2Loss(t *testing.T) {
-	t.Parallel()
 	n := stops(t, 10)
 	_, client := certificate()
 	client.ServerName = "example.com"

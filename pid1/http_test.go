@@ -198,7 +198,6 @@ func TestSilentConnection(t *testing.T) {
 // TestHalfSentHeaders: a request that is not complete when the server hangs up
 // is none, and no handler sees it. The client sees the end of the connection.
 func TestHalfSentHeaders(t *testing.T) {
-	t.Parallel()
 	hook, accepted := states(http.StateNew)
 	var handled atomic.Bool
 	s := serve(t, new(pid1.App), &http.Server{ConnState: hook, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
@@ -218,7 +217,6 @@ func TestHalfSentHeaders(t *testing.T) {
 // TestSlowLoris: clients that send their headers byte by byte for ever are cut
 // off, and do not hold up the stop.
 func TestSlowLoris(t *testing.T) {
-	t.Parallel()
 	const clients = 20
 	hook, accepted := states(http.StateNew)
 	s := serve(t, new(pid1.App), &http.Server{ConnState: hook})
@@ -425,7 +423,6 @@ func TestServerSentEvents(t *testing.T) {
 
 // TestHandlerNeverReturns: Run does, inside the grace, and names the request.
 func TestHandlerNeverReturns(t *testing.T) {
-	t.Parallel()
 	const grace = 2 * time.Second
 	entered, causes, release := make(chan bool), make(chan error, 1), make(chan bool)
 	defer close(release)
@@ -457,7 +454,6 @@ func TestHandlerNeverReturns(t *testing.T) {
 // TestHandlerReturnsWithContext: one that returns when its context ends can still
 // say so.
 func TestHandlerReturnsWithContext(t *testing.T) {
-	t.Parallel()
 	entered := make(chan bool)
 	s := serve(t, &pid1.App{Shutdown: shutdown.Pipeline{Grace: time.Second}}, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		entered <- true

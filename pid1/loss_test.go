@@ -220,7 +220,6 @@ func plain(ctx context.Context, srv *http.Server) error {
 
 // TestNoRequestLost compares with plain Shutdown.
 func TestNoRequestLost(t *testing.T) {
-	t.Parallel()
 	n := stops(t, 10)
 	var ours, theirs fleet
 	tookOurs := loss(t, n, &ours, drained)
@@ -239,7 +238,6 @@ func TestNoRequestLost(t *testing.T) {
 // TestNoRequestLostWrapped: behind a listener that wraps another, whose
 // connections are no sockets to the eye.
 func TestNoRequestLostWrapped(t *testing.T) {
-	t.Parallel()
 	for name, wrap := range map[string]func(net.Listener) net.Listener{
 		"wrapped": func(l net.Listener) net.Listener { return wrapping{l} },
 		"opaque":  func(l net.Listener) net.Listener { return opaque{l} },

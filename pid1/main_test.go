@@ -14,9 +14,9 @@ var helpers = map[string]func() int{}
 
 // Most tests wait for other processes, so more of them run at a time than there
 // are processors; -parallel says otherwise. Those that signal this process, set
-// its environment or count its goroutines are not parallel.
+// its environment, count its goroutines or make load are not parallel.
 func TestMain(m *testing.M) {
 	nstest.Main(helpers)
-	flag.Set("test.parallel", "12")
+	flag.Set("test.parallel", "8")
 	goleak.VerifyTestMain(m)
 }

@@ -152,7 +152,6 @@ func TestInOrderDrainsBeforeTheNext(t *testing.T) {
 
 // A member that hangs is Stuck, and the ones after it have their time.
 func TestInOrderMemberHangs(t *testing.T) {
-	t.Parallel()
 	for _, beside := range []bool{false, true} {
 		release := make(chan struct{})
 		var left time.Duration

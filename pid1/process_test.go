@@ -357,7 +357,6 @@ func TestProcessStopBeforeListening(t *testing.T) {
 // TestProcessKillsWhatIsLeft: a process that ignores SIGTERM gets SIGKILL inside
 // the grace, and that is no failure of the stop.
 func TestProcessKillsWhatIsLeft(t *testing.T) {
-	t.Parallel()
 	p := start(t, "-leave", "-grace=2s")
 	p.await("serving ")
 	p.signal(syscall.SIGTERM)

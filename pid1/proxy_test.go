@@ -229,7 +229,6 @@ func newSite(t *testing.T) *site {
 }
 
 func TestBehindHAProxy(t *testing.T) {
-	t.Parallel()
 	haproxy, wrk := installed(t, "haproxy"), installed(t, "wrk")
 	s := newSite(t)
 	s.rollingRestarts(t, wrk, time.Second, func() {
@@ -244,7 +243,6 @@ func TestBehindHAProxy(t *testing.T) {
 }
 
 func TestBehindNginx(t *testing.T) {
-	t.Parallel()
 	nginx, wrk := installed(t, "nginx"), installed(t, "wrk")
 	s := newSite(t)
 	s.rollingRestarts(t, wrk, -1, func() {

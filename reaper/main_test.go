@@ -30,6 +30,6 @@ func TestMain(m *testing.M) {
 		os.Exit(role())
 	}
 	nstest.Main(helpers)
-	flag.Set("test.parallel", "12")
+	flag.Set("test.parallel", "8")
 	goleak.VerifyTestMain(m)
 }
