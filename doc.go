@@ -1,7 +1,7 @@
-// Package entrypoint makes a Go server fit to be a container's ENTRYPOINT:
-// PID 1 in a FROM scratch image, with no tini, no shell and no second process.
+// Package entrypoint lets a Go server run as a container's ENTRYPOINT: PID 1 in a
+// FROM scratch image, with no tini, no shell and no second process.
 //
-// This root package holds no code. Open the one that answers your question:
+// This root package holds no code; these do:
 //
 //   - [github.com/entrypoint-go/entrypoint/pid1] runs servers as the main job
 //     of the process: signals, readiness, drain, exit code. Start here.
