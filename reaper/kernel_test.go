@@ -26,6 +26,7 @@ import (
 )
 
 func TestMachine(t *testing.T) {
+	t.Parallel()
 	for _, m := range []struct {
 		arch string
 		qemu []string
@@ -59,6 +60,7 @@ func TestMachine(t *testing.T) {
 }
 
 func TestGVisor(t *testing.T) {
+	t.Parallel() // it mostly waits
 	binary := filepath.Join(t.TempDir(), "reaper.test")
 	if err := os.WriteFile(binary, testBinary(t, "amd64"), 0o755); err != nil {
 		t.Fatal(err)
