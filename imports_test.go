@@ -26,15 +26,16 @@ var mayImport = map[string][]string{
 	"internal/term/termtest": {},
 	"internal/term":          {},
 	"internal/asynclog":      {},
+	"internal/errs":          {},
 	"internal/goroutine":     {},
 	"internal/linux":         {"golang.org/x/sys/unix"},
 	"internal/sig":           {},
 	"internal/inspect":       {"internal/linux", "internal/sig"},
 	"internal/drain":         {"internal/goroutine"},
-	"shutdown":               {"internal/term", "internal/asynclog", "internal/goroutine"},
+	"shutdown":               {"internal/term", "internal/asynclog", "internal/errs", "internal/goroutine"},
 	"reaper":                 {"internal/linux", "golang.org/x/sys/unix"},
-	"pid1": {"internal/asynclog", "internal/drain", "internal/goroutine", "internal/inspect", "internal/linux", "internal/sig", "internal/term",
-		"shutdown", "reaper"},
+	"pid1": {"internal/asynclog", "internal/drain", "internal/errs", "internal/goroutine", "internal/inspect", "internal/linux", "internal/sig",
+		"internal/term", "shutdown", "reaper"},
 }
 
 // testSupport is imported by tests, and part of no program.
@@ -82,6 +83,8 @@ func TestCalls(t *testing.T) {
 		"signal.NotifyContext": {}, // swallows the second signal
 		"signal.Ignore":        {}, // children would inherit it
 		"signal.Reset":         {}, // touches what others have asked for
+
+		"errors.As": {"internal/nstest"}, // links reflection: errs.AsType does not
 	}
 	for _, f := range library(t) {
 		ast.Inspect(f.syntax, func(n ast.Node) bool {

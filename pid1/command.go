@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/entrypoint-go/entrypoint/internal/drain"
+	"github.com/entrypoint-go/entrypoint/internal/errs"
 	"github.com/entrypoint-go/entrypoint/internal/sig"
 )
 
@@ -183,7 +184,7 @@ func (c *Child) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	stopSignal := os.Signal(syscall.SIGTERM)
-	if by := (*SignalError)(nil); errors.As(stopCause(ctx), &by) {
+	if by, ok := errs.AsType[*SignalError](stopCause(ctx)); ok {
 		stopSignal = by.Signal
 	}
 	err := c.stop(c.rewritten(stopSignal))

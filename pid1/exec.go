@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/entrypoint-go/entrypoint/internal/errs"
 	"github.com/entrypoint-go/entrypoint/internal/inspect"
 	"github.com/entrypoint-go/entrypoint/internal/sig"
 )
@@ -91,17 +92,16 @@ func newExecError(path string, err error) *ExecError {
 	e := &ExecError{Path: path, Err: err}
 
 	// Our own message has the path: keep the reason alone.
-	var dir *fs.PathError
-	switch look := (*exec.Error)(nil); {
-	case errors.As(err, &look):
+	if look, ok := errs.AsType[*exec.Error](err); ok {
 		e.Err = look.Err
-	case errors.As(err, &dir) && dir.Op == "chdir":
-		e.Found = true
-		e.Cause = "the working directory of the command, not its program, is the problem"
-		return e
 	}
-	if perr := (*fs.PathError)(nil); errors.As(e.Err, &perr) {
-		e.Err = perr.Err
+	if failed, ok := errs.AsType[*fs.PathError](e.Err); ok {
+		if failed.Op == "chdir" {
+			e.Found = true
+			e.Cause = "the working directory of the command, not its program, is the problem"
+			return e
+		}
+		e.Err = failed.Err
 	}
 
 	// Not found in $PATH. A shell says "permission denied" where a file of that

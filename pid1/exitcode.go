@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/entrypoint-go/entrypoint/internal/asynclog"
+	"github.com/entrypoint-go/entrypoint/internal/errs"
 	"github.com/entrypoint-go/entrypoint/shutdown"
 )
 
@@ -92,21 +93,19 @@ func ExitCode(err error) int {
 	if err == nil {
 		return 0
 	}
-	var l *logged
-	if errors.As(err, &l) {
+	if l, ok := errs.AsType[*logged](err); ok {
 		return l.code
 	}
 	if errors.Is(err, ErrForced) {
 		return signalCode(err)
 	}
-	var interrupted *interruptedError
-	var ended *ServerError
-	switch {
-	case hasPanic(err):
+	if hasPanic(err) {
 		return exitPanic
-	case errors.As(err, &interrupted):
+	}
+	if interrupted, ok := errs.AsType[*interruptedError](err); ok {
 		return signalCode(interrupted)
-	case errors.As(err, &ended):
+	}
+	if ended, ok := errs.AsType[*ServerError](err); ok {
 		return ended.exitCode()
 	}
 	if code := programCode(err); code != 0 {
@@ -132,7 +131,7 @@ func boundedExitCode(err error) int {
 // program has no exit code: "signal: killed", from exec.CommandContext, would
 // read as out of memory.
 func (e *ServerError) exitCode() int {
-	if program := new(exec.ExitError); !e.program && errors.As(e.Err, &program) {
+	if _, ok := errs.AsType[*exec.ExitError](e.Err); ok && !e.program {
 		return exitError
 	}
 	if code := programCode(e.Err); code != 0 {
@@ -157,8 +156,7 @@ func hasPanic(err error) bool {
 
 // signalCode is 128+n if signal n is in err.
 func signalCode(err error) int {
-	var by *SignalError
-	if errors.As(err, &by) {
+	if by, ok := errs.AsType[*SignalError](err); ok {
 		if n, ok := by.Signal.(syscall.Signal); ok {
 			return exitSignal + int(n)
 		}

@@ -1,13 +1,13 @@
 package shutdown
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 	"time"
 
+	"github.com/entrypoint-go/entrypoint/internal/errs"
 	"github.com/entrypoint-go/entrypoint/internal/term"
 )
 
@@ -135,16 +135,20 @@ func steps(n int) string {
 	return fmt.Sprintf("%d steps", n)
 }
 
-// causeName is the Reason of a cause that has one, such as "SIGTERM", else its
-// text.
+// A reasoned error has a short name, such as "SIGTERM".
+type reasoned interface {
+	error
+	Reason() string
+}
+
+// causeName is the Reason of a cause that has one, else its text.
 func causeName(err error) string {
 	if err == nil {
 		return ""
 	}
 	name := err.Error()
-	var r interface{ Reason() string }
-	if errors.As(err, &r) {
-		name = r.Reason()
+	if e, ok := errs.AsType[reasoned](err); ok {
+		name = e.Reason()
 	}
 	name, _, _ = strings.Cut(name, "\n")
 	return cut(name, maxCause)
