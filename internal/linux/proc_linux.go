@@ -112,16 +112,16 @@ func ParseStat(stat []byte) (Process, error) {
 	if open < 0 || end < open {
 		return Process{}, errStat
 	}
-	f := bytes.Fields(stat[end+1:]) // from field 3, the state
+	f := strings.Fields(string(stat[end+1:])) // from field 3, the state
 	if len(f) < 20 || len(f[0]) != 1 {
 		return Process{}, errStat
 	}
 	// The fields that matter, by their numbers in the manual page.
-	texts := [...][]byte{bytes.TrimSpace(stat[:open]), f[4-3], f[9-3], f[20-3], f[22-3]}
+	texts := [...]string{strings.TrimSpace(string(stat[:open])), f[4-3], f[9-3], f[20-3], f[22-3]}
 	var n [len(texts)]uint64
 	for i, text := range texts {
 		var err error
-		if n[i], err = strconv.ParseUint(string(text), 10, 64); err != nil {
+		if n[i], err = strconv.ParseUint(text, 10, 64); err != nil {
 			return Process{}, errStat
 		}
 	}
@@ -130,7 +130,7 @@ func ParseStat(stat []byte) (Process, error) {
 		Name:     string(stat[open+1 : end]),
 		State:    f[0][0],
 		Parent:   int(n[1]),
-		Terminal: string(f[7-3]) != "0",
+		Terminal: f[7-3] != "0",
 		Flags:    n[2],
 		Threads:  int(n[3]),
 		Start:    n[4],

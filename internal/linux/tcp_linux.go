@@ -3,11 +3,11 @@ package linux
 import (
 	"bufio"
 	"encoding/binary"
-	"encoding/hex"
 	"net"
 	"os"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -74,7 +74,7 @@ func readTCP(f func(*TCPSocket) (more bool)) {
 // it returns nil.
 func ParseTCP(line string) *TCPSocket {
 	// sl local remote state unsent:unread timer:when retransmits uid probes inode …
-	f := strings.Fields(strings.ReplaceAll(line, ":", " "))
+	f := strings.FieldsFunc(line, func(r rune) bool { return r == ':' || unicode.IsSpace(r) })
 	if len(f) < 14 {
 		return nil
 	}
@@ -99,13 +99,16 @@ func ParseTCP(line string) *TCPSocket {
 }
 
 // parseIP reads one or four words, which are in the machine's byte order.
-func parseIP(s string) net.IP {
-	ip, err := hex.DecodeString(s)
-	if err != nil || len(ip) != net.IPv4len && len(ip) != net.IPv6len {
+func parseIP(s string) (ip net.IP) {
+	if len(s) != 2*net.IPv4len && len(s) != 2*net.IPv6len {
 		return nil
 	}
-	for i := 0; i < len(ip); i += 4 {
-		binary.NativeEndian.PutUint32(ip[i:], binary.BigEndian.Uint32(ip[i:]))
+	for ; s != ""; s = s[8:] {
+		word, err := strconv.ParseUint(s[:8], 16, 32)
+		if err != nil {
+			return nil
+		}
+		ip = binary.NativeEndian.AppendUint32(ip, uint32(word))
 	}
 	return ip
 }
