@@ -48,7 +48,7 @@ func (a *App) systemd(assignments ...string) {
 // oneLine makes an assignment of an error's text: it may have several lines, and
 // any length.
 func oneLine(s string) string {
-	s = strings.ReplaceAll(s, "\n", "; ")
+	s = strings.Join(strings.Split(s, "\n"), "; ")
 	if len(s) <= maxStatus {
 		return s
 	}

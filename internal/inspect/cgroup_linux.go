@@ -91,4 +91,6 @@ func parseMountinfo(text []byte) (mounts []mount) {
 }
 
 // unescape undoes the kernel's octal escapes of space, tab, newline and \.
-var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace
+func unescape(s string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}
