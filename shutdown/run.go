@@ -182,20 +182,15 @@ func (r *run) end(s Step, message string) {
 
 func (r *run) logStep(s Step, message string) {
 	level := slog.LevelInfo
-	attrs := []slog.Attr{
-		slog.String("step", s.Name),
-		slog.String("state", s.State.String()),
-		slog.Duration("took", rounded(s.Took)),
-		slog.Duration("budget", rounded(s.Budget)),
-	}
+	args := []any{"step", s.Name, "state", s.State.String(), "took", rounded(s.Took), "budget", rounded(s.Budget)}
 	if e, ok := s.Err.(*HookError); ok {
 		level = slog.LevelError
-		attrs = append(attrs, slog.Any("error", e))
+		args = append(args, "error", e)
 		if stacks := s.stacks(nil); len(stacks) > 0 {
-			attrs = append(attrs, slog.String("stack", string(stacks)))
+			args = append(args, "stack", string(stacks))
 		}
 	}
-	r.log.LogAttrs(r.base, level, message, attrs...)
+	r.log.Log(r.base, level, message, args...)
 }
 
 // hookPrefix begins the text of a hook's error.
