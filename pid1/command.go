@@ -63,13 +63,12 @@ type Child struct {
 	Rewrite map[os.Signal]os.Signal
 
 	once    sync.Once
-	settled chan struct{} // closed when it is known whether the child runs
+	settled chan struct{} // see started
 	ended   chan struct{} // closed when the child has ended, or never will start
 	err     error         // of ListenAndServe; valid when ended is closed
 
 	cut     chan struct{} // closed when a stop waits no longer for the child's output
 	cutOnce sync.Once
-	again   bool // the program is this one, see RunIsolated
 
 	// What SysProcAttr asks for, decided before the start.
 	group    bool // signals go to the group
@@ -99,6 +98,12 @@ func (c *Child) prepare() {
 		c.settled, c.ended, c.cut = make(chan struct{}), make(chan struct{}), make(chan struct{})
 		c.prepareGroup()
 	})
+}
+
+// started is closed when it is known whether the child runs.
+func (c *Child) started() <-chan struct{} {
+	c.prepare()
+	return c.settled
 }
 
 // ListenAndServe starts the program and returns when it has ended: nil for exit

@@ -130,7 +130,7 @@ func (c *Child) takeTerminal() {
 const (
 	listenPID = "LISTEN_PID"
 	listenFDs = "LISTEN_FDS"
-	listenFor = "ENTRYPOINT_LISTEN_FOR" // the real program; "" if it is this one
+	listenFor = "ENTRYPOINT_LISTEN_FOR" // the real program
 )
 
 var _ = becomeListener()
@@ -142,13 +142,15 @@ func becomeListener() (none struct{}) {
 	if !ok {
 		return
 	}
-	os.Unsetenv(listenFor)
-	os.Setenv(listenPID, strconv.Itoa(os.Getpid()))
-	if path == "" {
-		return
+	env := []string{listenPID + "=" + strconv.Itoa(os.Getpid())}
+	for _, entry := range os.Environ() {
+		if name, _, _ := strings.Cut(entry, "="); name != listenPID && name != listenFor {
+			env = append(env, entry)
+		}
 	}
-	// Without its Cause: what finds that would be in every program.
-	err := &ExecError{Path: path, Found: true, Err: replace(path, os.Args)}
+	// Without its Cause: what finds that would be in every program. Signals are still
+	// as at the start of this process.
+	err := &ExecError{Path: path, Found: true, Err: syscall.Exec(path, os.Args, env)}
 	os.Stderr.WriteString(err.Error() + "\n")
 	os.Exit(err.ExitCode())
 	return
@@ -193,12 +195,8 @@ func (c *Child) passSockets() (started func()) {
 		}
 		sockets = append(sockets, os.NewFile(uintptr(socket), "socket"))
 	}
-	program := path
-	if c.again {
-		program = ""
-	}
 	c.Cmd.Path, c.Cmd.ExtraFiles = "/proc/self/exe", sockets
-	c.Cmd.Env = append(env, listenFor+"="+program)
+	c.Cmd.Env = append(env, listenFor+"="+path)
 	return started
 }
 

@@ -41,7 +41,7 @@ func (a *App) isolate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pid1: App.RunIsolated: the path of this program: %w", err)
 	}
-	child := &Child{again: true, Cmd: &exec.Cmd{
+	child := &Child{Cmd: &exec.Cmd{
 		Path: path, Args: os.Args,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}}

@@ -3,6 +3,7 @@ package pid1
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -91,6 +92,12 @@ type (
 
 	namer interface{ name() string }
 
+	// logTo gives the log, before the server serves.
+	logger interface{ logTo(log *slog.Logger) }
+
+	// started is closed when the server has started, or failed to.
+	starter interface{ started() <-chan struct{} }
+
 	// signals returns those that the server wants. signal passes one on; App
 	// keeps those that it uses itself.
 	signaled interface {
@@ -153,8 +160,8 @@ func (p *serverState) startDraining() {
 
 // serve runs the server. Its end begins a stop, unless one has begun.
 func (p *serverState) serve(s *stop) {
-	if c, ok := p.server.(*Child); ok {
-		c.logTo(s.app.log())
+	if l, ok := p.server.(logger); ok {
+		l.logTo(s.app.log())
 	}
 	p.call = goCall(p.name, func() error {
 		err := p.server.ListenAndServe()
@@ -170,10 +177,9 @@ func (p *serverState) serve(s *stop) {
 func (p *serverState) awaitStart(begun <-chan struct{}) {
 	number := <-p.call.number // its goroutine runs
 	p.call.number <- number
-	if c, ok := p.server.(*Child); ok {
-		c.prepare()
+	if s, ok := p.server.(starter); ok {
 		select {
-		case <-c.settled:
+		case <-s.started():
 		case <-begun:
 		}
 	}
