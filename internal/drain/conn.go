@@ -78,7 +78,7 @@ func closeWrite(conn net.Conn) error {
 func (s *connections) wrap(accepted net.Conn) net.Conn {
 	switch inner := accepted.(type) {
 	case stater:
-		if !reflect.ValueOf(accepted).Comparable() {
+		if reflect.TypeOf(accepted).Kind() != reflect.Pointer {
 			return &statedConn{accepted, inner} // so that it can be a map key
 		}
 		return accepted
@@ -109,6 +109,9 @@ func accepted(conn net.Conn) net.Conn {
 	}
 	if c := own(conn); c != nil {
 		return c.inner
+	}
+	if stated, ok := conn.(*statedConn); ok {
+		return stated.Conn
 	}
 	return conn
 }

@@ -198,6 +198,11 @@ func TestConnectionsThatCannotBeCompared(t *testing.T) {
 			t.Error("TLS is not known to the handler")
 		}
 	})}
+	srv.ConnState = func(conn net.Conn, state http.ConnState) {
+		if _, ok := conn.(valueConn); !ok {
+			t.Errorf("%v: ConnState gets a %T, want what the listener has returned", state, conn)
+		}
+	}
 	h := drain.NewHTTP(context.Background(), srv, nil)
 	h.Bind(valueListener{l})
 	served := make(chan error)
