@@ -6,12 +6,14 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/entrypoint-go/entrypoint/internal/errs"
 	"github.com/entrypoint-go/entrypoint/internal/term"
 )
 
-// Widths of the timeline, in columns.
+// Widths of the timeline, in characters.
 const (
 	barWidth     = 30 // of a bar as long as the whole shutdown
 	maxNameWidth = 24
@@ -29,7 +31,7 @@ const (
 //	   7.026  otel flush  ok      0.286s of 21.4s                              █▏
 //
 // The headline says "late" when Took is more than Grace. Names are cut after 24
-// columns. Members of Parallel are indented under their step. There is no colour;
+// characters. Members of Parallel are indented under their step. There is no colour;
 // see [Report.WriteTimeline].
 func (r *Report) String() string { return r.timeline(false) }
 
@@ -54,7 +56,7 @@ func (r *Report) timeline(colour bool) string {
 	nameWidth, tookWidth, budgetWidth := 0, 0, 0
 	for _, row := range rows {
 		total = max(total, row.Start+row.Took)
-		nameWidth = max(nameWidth, width(row.name))
+		nameWidth = max(nameWidth, utf8.RuneCountInString(row.name))
 		tookWidth = max(tookWidth, len(r.took(row.Took)))
 		budgetWidth = max(budgetWidth, len(r.budget(row.Budget)))
 	}
@@ -63,8 +65,7 @@ func (r *Report) timeline(colour bool) string {
 	b.WriteString(r.headline())
 	for _, row := range rows {
 		var line strings.Builder
-		fmt.Fprintf(&line, "%8s  ", strings.TrimSuffix(r.took(row.Start), "s"))
-		line.WriteString(row.name + strings.Repeat(" ", nameWidth-width(row.name)) + "  ")
+		fmt.Fprintf(&line, "%8s  %-*s  ", strings.TrimSuffix(r.took(row.Start), "s"), nameWidth, row.name)
 		line.WriteString(stateCell(row.State, colour))
 		if row.State != Skipped {
 			fmt.Fprintf(&line, "%*s of %*s  ", tookWidth, r.took(row.Took), budgetWidth, r.budget(row.Budget))
@@ -154,6 +155,20 @@ func causeName(err error) string {
 	return cut(name, maxCause)
 }
 
+// cut makes s printable and at most n characters long.
+func cut(s string, n int) string {
+	runes := []rune(s)
+	for i, r := range runes {
+		if !unicode.IsPrint(r) {
+			runes[i] = '?'
+		}
+	}
+	if len(runes) > n {
+		runes = append(runes[:n-1], '…')
+	}
+	return string(runes)
+}
+
 func appendRows(rows []row, steps []Step, indent string) []row {
 	for _, s := range steps {
 		rows = append(rows, row{s, cut(indent+s.Name, maxNameWidth)})
@@ -193,9 +208,15 @@ func bar(start, took, total time.Duration) string {
 		eighths = int(took.Seconds()*scale*8 + 0.5)
 		eighths = max(1, min(eighths, 8*(barWidth-column)))
 	}
-	bar := strings.Repeat(" ", column) + strings.Repeat("█", eighths/8)
-	if rest := eighths % 8; rest > 0 {
-		bar += string([]rune(" ▏▎▍▌▋▊▉")[rest])
+	var b strings.Builder
+	for range column {
+		b.WriteByte(' ')
 	}
-	return bar
+	for range eighths / 8 {
+		b.WriteRune('█')
+	}
+	if rest := eighths % 8; rest > 0 {
+		b.WriteRune([]rune(" ▏▎▍▌▋▊▉")[rest])
+	}
+	return b.String()
 }
