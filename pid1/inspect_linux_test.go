@@ -2,6 +2,7 @@ package pid1_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ import (
 
 func init() {
 	helpers["inspect"] = inspectHelper
+	helpers["starting"] = starting
 	helpers["inspect-ignoring"] = inspectIgnoring
 	helpers["inspect-subreaper"] = inspectSubreaper
 	helpers["inspect-zombies"] = inspectZombies
@@ -156,6 +158,23 @@ func TestInspectUnderShell(t *testing.T) {
 			t.Errorf("%q: got warning %q, want %q", tt.argv, got.Warning, warning)
 		}
 	}
+}
+
+// The start warns of a shell that keeps stop signals to itself.
+func TestStartUnderShell(t *testing.T) {
+	for command, warns := range map[string]bool{"$TEST; true": true, "exec $TEST": false} {
+		cmd := under(t, nstest.Command(t, "starting"), "dash", "-c", command)
+		out, err := cmd.CombinedOutput()
+		if err != nil || strings.Contains(string(out), "PID 1 is a shell that does not forward SIGTERM") != warns {
+			t.Errorf("%s: %v, a warning is wanted: %v\n%s", command, err, warns, out)
+		}
+	}
+}
+
+// starting runs an App that ends at once.
+func starting() int {
+	job := pid1.Job(func(context.Context) error { return nil })
+	return pid1.ExitCode(pid1.Run(context.Background(), job))
 }
 
 // The advice for a shell form is followed to the letter, and is then right.

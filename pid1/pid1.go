@@ -249,12 +249,11 @@ func (a *App) run(ctx context.Context, srv []Server) error {
 // Before step that it has interrupted may still be running.
 func (a *App) start(s *stop, servers []*serverState) (running *shutdown.Hook, err error) {
 	environment := inspectInit()
-	if warning := environment.Warning(); warning != "" {
-		a.log().Warn(warning)
-	} else {
-		a.log().Info("starting", "process", environment.process(), "pid1", environment.pid1())
+	a.log().Info("starting", "process", environment.process(), "pid1", environment.pid1())
+	if environment.ShellForm || environment.ShellScript {
+		a.log().Warn(`PID 1 is a shell that does not forward SIGTERM: write ENTRYPOINT ["program", "argument"] (exec form), ` +
+			"or start this program with exec in the shell")
 	}
-
 	a.warnOfEmbedded(servers)
 
 	// Refuse bad input before anything else is done.
