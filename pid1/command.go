@@ -92,6 +92,13 @@ const (
 	childEnded // or never to be started
 )
 
+func (c *Child) problem() string {
+	if c.Cmd == nil {
+		return "a Child whose Cmd is nil"
+	}
+	return ""
+}
+
 // prepare does once what is needed before anything else.
 func (c *Child) prepare() {
 	c.once.Do(func() {

@@ -86,33 +86,32 @@ type Zombies struct {
 // fails, and it changes nothing. It reads the status of every process in /proc:
 // call it for a diagnosis, not for every request. Off Linux it finds only what
 // the environment variables say.
-func Inspect() Environment { return newEnvironment(inspect.All()) }
-
-// inspectInit is the part of Inspect that is worth the time at every start.
-func inspectInit() Environment { return newEnvironment(inspect.Init()) }
-
-func newEnvironment(f inspect.Facts) Environment {
-	e := Environment{
-		PID:          f.PID,
-		Parent:       f.Parent,
-		Init:         IsInit(),
-		InitName:     f.InitName,
-		InitArgs:     f.InitArgs,
-		ShellForm:    f.ShellForm,
-		ShellScript:  f.ShellScript,
-		Runtime:      f.Runtime,
-		GVisor:       f.GVisor,
-		Orchestrator: f.Orchestrator,
-		Subreaper:    f.Subreaper,
-		Ignored:      f.Ignored.Signals(),
-		Blocked:      f.Blocked.Signals(),
-		PidsMax:      f.PidsMax,
-		Unknown:      f.Unknown,
-	}
+func Inspect() Environment {
+	f := inspect.All()
+	e := newEnvironment(f)
+	e.Runtime, e.GVisor, e.Orchestrator = f.Runtime, f.GVisor, f.Orchestrator
+	e.Subreaper, e.PidsMax, e.Unknown = f.Subreaper, f.PidsMax, f.Unknown
+	e.Ignored, e.Blocked = f.Ignored.Signals(), f.Blocked.Signals()
 	for _, z := range f.Zombies {
 		e.Zombies = append(e.Zombies, Zombies{Parent: z.Parent, Name: z.Name, Count: z.Count, Ours: z.Parent == f.PID})
 	}
 	return e
+}
+
+// inspectInit is the part of Inspect that is worth the time at every start.
+func inspectInit() Environment { return newEnvironment(inspect.Init()) }
+
+// newEnvironment has the facts of inspect.Init.
+func newEnvironment(f inspect.Facts) Environment {
+	return Environment{
+		PID:         f.PID,
+		Parent:      f.Parent,
+		Init:        IsInit(),
+		InitName:    f.InitName,
+		InitArgs:    f.InitArgs,
+		ShellForm:   f.ShellForm,
+		ShellScript: f.ShellScript,
+	}
 }
 
 // Warning returns one line for the log that says what keeps a stop signal from

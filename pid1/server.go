@@ -92,15 +92,19 @@ type (
 
 	namer interface{ name() string }
 
-	// logTo gives the log, before the server serves.
-	logger interface{ logTo(log *slog.Logger) }
+	// A program is a Child. Its type is named only where one is made, so that other
+	// programs do without it.
+	program interface {
+		// problem says why the program cannot run, if it cannot.
+		problem() string
 
-	// started is closed when the server has started, or failed to.
-	starter interface{ started() <-chan struct{} }
+		logTo(log *slog.Logger)
 
-	// signals returns those that the server wants. signal passes one on; App
-	// keeps those that it uses itself.
-	signaled interface {
+		// started is closed when it is known whether the program runs.
+		started() <-chan struct{}
+
+		// signals returns those that the program wants. signal passes one on; App
+		// keeps those that it uses itself.
 		signals() []os.Signal
 		signal(sig os.Signal)
 	}
@@ -110,7 +114,7 @@ type (
 // that they have to learn of a stop before its listener closes.
 func (p *serverState) takesRequests() bool {
 	switch p.server.(type) {
-	case *worker, *Child:
+	case *worker, program:
 		return false
 	}
 	return true
@@ -160,8 +164,8 @@ func (p *serverState) startDraining() {
 
 // serve runs the server. Its end begins a stop, unless one has begun.
 func (p *serverState) serve(s *stop) {
-	if l, ok := p.server.(logger); ok {
-		l.logTo(s.app.log())
+	if c, ok := p.server.(program); ok {
+		c.logTo(s.app.log())
 	}
 	p.call = goCall(p.name, func() error {
 		err := p.server.ListenAndServe()
@@ -177,9 +181,9 @@ func (p *serverState) serve(s *stop) {
 func (p *serverState) awaitStart(begun <-chan struct{}) {
 	number := <-p.call.number // its goroutine runs
 	p.call.number <- number
-	if s, ok := p.server.(starter); ok {
+	if c, ok := p.server.(program); ok {
 		select {
-		case <-s.started():
+		case <-c.started():
 		case <-begun:
 		}
 	}
@@ -201,8 +205,8 @@ func (p *serverState) ended(s *stop, err error) {
 }
 
 func (p *serverState) error(err error) *ServerError {
-	_, program := p.server.(*Child)
-	return &ServerError{Server: p.name, Err: err, program: program}
+	_, isProgram := p.server.(program)
+	return &ServerError{Server: p.name, Err: err, program: isProgram}
 }
 
 // hook is the server's part in the stop.
@@ -258,7 +262,7 @@ func killAll(servers []*serverState, deadline time.Time) {
 	var calls []*call
 	wait := killWait
 	for _, p := range servers {
-		if _, ok := p.server.(*Child); ok {
+		if _, ok := p.server.(program); ok {
 			wait = startWait
 		}
 		calls = append(calls, goCall(p.name, p.kill, nil))

@@ -108,9 +108,9 @@ func newServer(s Server) (state *serverState, problem string) {
 		s = &httpServer{srv: typed}
 	case *worker:
 		state.job = typed.job
-	case *Child:
-		if typed.Cmd == nil {
-			return nil, "a Child whose Cmd is nil"
+	case program:
+		if problem := typed.problem(); problem != "" {
+			return nil, problem
 		}
 	}
 	state.server = s

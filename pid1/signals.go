@@ -51,7 +51,7 @@ func (a *App) stopSignals() []os.Signal {
 // checkSignals refuses stop signals that would never arrive, or always.
 func (a *App) checkSignals() error {
 	for i, s := range a.Signals {
-		if reason := sig.NotStopSignals[s]; reason != "" {
+		if reason := sig.WhyNoStop(s); reason != "" {
 			return fmt.Errorf("pid1: App.Signals[%d] is %s, %s: remove it", i, sig.Name(s), reason)
 		}
 	}
@@ -144,8 +144,8 @@ func (a *App) dispatch(s *stop, servers []*serverState, received os.Signal) {
 // signals on.
 func forwardable(servers []*serverState) (sigs []os.Signal, any bool) {
 	for _, p := range servers {
-		if s, ok := p.server.(signaled); ok {
-			sigs = append(sigs, s.signals()...)
+		if c, ok := p.server.(program); ok {
+			sigs = append(sigs, c.signals()...)
 			any = true
 		}
 	}
@@ -155,8 +155,8 @@ func forwardable(servers []*serverState) (sigs []os.Signal, any bool) {
 // forward passes the signal on and returns how many servers took it.
 func forward(servers []*serverState, received os.Signal) (taken int) {
 	for _, p := range servers {
-		if s, ok := p.server.(signaled); ok {
-			s.signal(received)
+		if c, ok := p.server.(program); ok {
+			c.signal(received)
 			taken++
 		}
 	}

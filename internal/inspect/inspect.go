@@ -39,8 +39,8 @@ type Zombies struct {
 	Count  int
 }
 
-// Init reads what is worth the time at every start, a handful of files: the
-// signals of this process, and who PID 1 is.
+// Init reads what is worth the time at every start, a handful of files: who PID 1
+// is.
 func Init() Facts {
 	f := Facts{PID: os.Getpid(), Parent: os.Getppid()}
 	f.readInit()

@@ -9,14 +9,8 @@ import (
 	"github.com/entrypoint-go/entrypoint/internal/linux"
 )
 
-// readInit reads what /proc says about this process's signals and about PID 1.
+// readInit reads what /proc says about PID 1.
 func (f *Facts) readInit() {
-	self := parseStatus(read("/proc/self/status"))
-	if !self.masks { // gVisor leaves them out
-		f.unknown("ignored and blocked signals")
-	}
-	f.Ignored, f.Blocked = self.ignored, self.blocked
-
 	if linux.CheckProc() != nil {
 		f.unknown("PID 1 (no /proc of this PID namespace is mounted)")
 		return
@@ -39,6 +33,12 @@ func (f *Facts) readInit() {
 
 // readRest reads what All adds to Init.
 func (f *Facts) readRest() {
+	self := parseStatus(read("/proc/self/status"))
+	if !self.masks { // gVisor leaves them out
+		f.unknown("ignored and blocked signals")
+	}
+	f.Ignored, f.Blocked = self.ignored, self.blocked
+
 	subreaper, err := linux.IsSubreaper()
 	if f.Subreaper = subreaper; err != nil {
 		f.unknown("subreaper")

@@ -4,8 +4,13 @@ package sig
 
 import "syscall"
 
-// osNames are the names that BSD adds.
-var osNames = map[syscall.Signal]string{
-	syscall.SIGEMT:  "SIGEMT",
-	syscall.SIGINFO: "SIGINFO",
+// osName knows the names that BSD adds.
+func osName(s syscall.Signal) string {
+	switch s {
+	case syscall.SIGEMT:
+		return "SIGEMT"
+	case syscall.SIGINFO:
+		return "SIGINFO"
+	}
+	return ""
 }

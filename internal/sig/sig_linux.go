@@ -4,11 +4,16 @@ import "syscall"
 
 const last = 64 // SIGRTMAX; MIPS has some more
 
-// osNames are the names that Linux adds. Number 16 is another signal on MIPS,
+// osName knows the names that Linux adds. Number 16 is another signal on MIPS,
 // which names has.
-var osNames = map[syscall.Signal]string{
-	16:             "SIGSTKFLT",
-	syscall.SIGPWR: "SIGPWR",
+func osName(s syscall.Signal) string {
+	switch s {
+	case 16:
+		return "SIGSTKFLT"
+	case syscall.SIGPWR:
+		return "SIGPWR"
+	}
+	return ""
 }
 
 // isCLibrary reports whether s is a signal that Go leaves to the C library, so

@@ -34,9 +34,9 @@ func TestCatchable(t *testing.T) {
 }
 
 // No App waits for a signal that Go never delivers.
-func TestNotStopSignalsOfCLibrary(t *testing.T) {
+func TestWhyNoStopByCLibrary(t *testing.T) {
 	for s := syscall.Signal(30); s <= 37; s++ {
-		if got, want := NotStopSignals[s] != "", s >= 32 && s <= 34; got != want {
+		if got, want := WhyNoStop(s) != "", s >= 32 && s <= 34; got != want {
 			t.Errorf("%d: refused is %v, want %v", s, got, want)
 		}
 	}

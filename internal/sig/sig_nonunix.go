@@ -20,7 +20,10 @@ func nameOf(s syscall.Signal) string {
 	return ""
 }
 
-// NotStopSignals says why a signal cannot begin a stop.
-var NotStopSignals = map[os.Signal]string{
-	syscall.SIGKILL: "which no process can handle",
+// WhyNoStop says why a signal cannot begin a stop. It is "" for those that can.
+func WhyNoStop(s os.Signal) string {
+	if s == syscall.SIGKILL {
+		return "which no process can handle"
+	}
+	return ""
 }

@@ -47,13 +47,13 @@ type custom struct{}
 func (custom) Signal()        {}
 func (custom) String() string { return "custom" }
 
-func TestNotStopSignals(t *testing.T) {
-	if NotStopSignals[syscall.SIGTERM] != "" || NotStopSignals[os.Kill] == "" {
-		t.Errorf("got %q", NotStopSignals)
-	}
-	for s, reason := range NotStopSignals {
-		if !strings.Contains(reason, "which") { // the sentence is "%s, %s: remove it"
+func TestWhyNoStop(t *testing.T) {
+	for _, s := range []os.Signal{syscall.SIGTERM, os.Interrupt, custom{}} {
+		if reason := WhyNoStop(s); reason != "" {
 			t.Errorf("%v: %q", s, reason)
 		}
+	}
+	if reason := WhyNoStop(os.Kill); !strings.Contains(reason, "which") { // the sentence is "%s, %s: remove it"
+		t.Errorf("%v: %q", os.Kill, reason)
 	}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // names has the signals that every Unix has, by number. What else there is
-// differs, also by processor: see osNames.
+// differs, also by processor: see osName.
 var names = [...]string{
 	syscall.SIGABRT:   "SIGABRT",
 	syscall.SIGALRM:   "SIGALRM",
@@ -45,30 +45,31 @@ func nameOf(s syscall.Signal) string {
 	if s >= 0 && int(s) < len(names) && names[s] != "" {
 		return names[s]
 	}
-	return osNames[s]
+	return osName(s)
 }
 
-// NotStopSignals says why a signal cannot begin a stop.
+// WhyNoStop says why a signal cannot begin a stop. It is "" for those that can.
 //
 // It is also why nothing here calls signal.Notify without a list, which means
 // all signals: SIGURG, with which Go's scheduler preempts goroutines, then
 // arrives dozens of times a second (runc#3364, containerd#4935).
-var NotStopSignals = withCLibrary(map[os.Signal]string{
-	syscall.SIGKILL: "which no process can handle",
-	syscall.SIGSTOP: "which no process can handle",
-	syscall.SIGPROF: "which Go keeps for its profiler",
-	syscall.SIGURG:  "with which Go preempts goroutines",
-	syscall.SIGCHLD: "which every ended child raises",
-	syscall.SIGPIPE: "which every write to a closed pipe raises",
-})
-
-func withCLibrary(reasons map[os.Signal]string) map[os.Signal]string {
-	for s := syscall.Signal(1); s <= last; s++ {
-		if isCLibrary(s) {
-			reasons[s] = "which belongs to the C library, so that Go never delivers it"
-		}
+func WhyNoStop(s os.Signal) string {
+	switch s {
+	case syscall.SIGKILL, syscall.SIGSTOP:
+		return "which no process can handle"
+	case syscall.SIGPROF:
+		return "which Go keeps for its profiler"
+	case syscall.SIGURG:
+		return "with which Go preempts goroutines"
+	case syscall.SIGCHLD:
+		return "which every ended child raises"
+	case syscall.SIGPIPE:
+		return "which every write to a closed pipe raises"
 	}
-	return reasons
+	if n, ok := s.(syscall.Signal); ok && isCLibrary(n) {
+		return "which belongs to the C library, so that Go never delivers it"
+	}
+	return ""
 }
 
 // Catchable returns the signals that are worth passing on to a child: those
@@ -76,7 +77,7 @@ func withCLibrary(reasons map[os.Signal]string) map[os.Signal]string {
 // inherits that, but not if this process asks for the signal.
 func Catchable() (signals []os.Signal) {
 	for s := syscall.Signal(1); s <= last; s++ {
-		if NotStopSignals[s] == "" && !isCLibrary(s) && !IgnoredAtStart().Has(s) {
+		if WhyNoStop(s) == "" && !IgnoredAtStart().Has(s) {
 			signals = append(signals, s)
 		}
 	}
