@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"os/exec"
 	"slices"
 	"syscall"
 
@@ -99,7 +98,7 @@ func ExitCode(err error) int {
 	if errors.Is(err, ErrForced) {
 		return signalCode(err)
 	}
-	if hasPanic(err) {
+	if contains(err, hasPanic) {
 		return exitPanic
 	}
 	if interrupted, ok := errs.AsType[*interruptedError](err); ok {
@@ -131,7 +130,7 @@ func boundedExitCode(err error) int {
 // program has no exit code: "signal: killed", from exec.CommandContext, would
 // read as out of memory.
 func (e *ServerError) exitCode() int {
-	if _, ok := errs.AsType[*exec.ExitError](e.Err); ok && !e.program {
+	if !e.program && contains(e.Err, isProcessError) {
 		return exitError
 	}
 	if code := programCode(e.Err); code != 0 {
@@ -140,18 +139,37 @@ func (e *ServerError) exitCode() int {
 	return exitError
 }
 
-// hasPanic reports whether a function of the user's panicked, in any part of err.
-func hasPanic(err error) bool {
-	if e, ok := err.(*shutdown.HookError); ok && e.Panic != nil {
+// contains reports whether is returns true for any part of err.
+func contains(err error, is func(error) bool) bool {
+	if is(err) {
 		return true
 	}
 	switch e := err.(type) {
 	case interface{ Unwrap() error }:
-		return hasPanic(e.Unwrap())
+		return contains(e.Unwrap(), is)
 	case interface{ Unwrap() []error }:
-		return slices.ContainsFunc(e.Unwrap(), hasPanic)
+		return slices.ContainsFunc(e.Unwrap(), func(part error) bool { return contains(part, is) })
 	}
 	return false
+}
+
+// hasPanic reports whether err is that of a function of the user's that panicked.
+func hasPanic(err error) bool {
+	e, ok := err.(*shutdown.HookError)
+	return ok && e.Panic != nil
+}
+
+// A processError is an *exec.ExitError. The type itself would link package os/exec
+// into programs that run no others.
+type processError interface {
+	error
+	ExitCode() int
+	Sys() any
+}
+
+func isProcessError(err error) bool {
+	_, ok := err.(processError)
+	return ok
 }
 
 // signalCode is 128+n if signal n is in err.
@@ -169,7 +187,7 @@ func programCode(err error) int {
 	switch e := err.(type) {
 	case nil, *shutdown.HookError:
 		return 0
-	case *exec.ExitError:
+	case processError:
 		if status, ok := e.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 			return exitSignal + int(status.Signal())
 		}
