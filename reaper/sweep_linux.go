@@ -140,8 +140,7 @@ func (s *sweeper) sweep() (collected int, left bool) {
 		first = 0
 	}
 	if first == 0 {
-		clear(s.held)
-		clear(s.seen)
+		s.forget(nil)
 	}
 
 	busy := processorTime() - start

@@ -152,8 +152,7 @@ func livingChildren() (living []int, known bool) {
 func (t *terminator) kill() {
 	t.signal = unix.SIGKILL
 	t.pause, t.empty, t.sentAll = minPause, 0, false
-	clear(t.sent)
-	clear(t.sentChild)
+	t.sent, t.sentChild = map[identity]bool{}, map[int]bool{}
 	if os.Getpid() == 1 {
 		// To all at once: nobody can fork between two signals. Only PID 1 may
 		// use -1, elsewhere it means every process of the user.
