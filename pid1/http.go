@@ -280,8 +280,8 @@ type embedder interface {
 func (a *App) warnOfEmbedded(servers []*serverState) {
 	for _, p := range servers {
 		server := any(p.server)
-		if l, ok := server.(*listening); ok {
-			server = l.s
+		if w, ok := server.(wrapper); ok {
+			server = w.inside()
 		}
 		if _, ok := server.(embedder); ok {
 			a.log().Warn("its Shutdown loses requests: it embeds an *http.Server, which cannot be drained inside another type;"+

@@ -56,6 +56,7 @@ type listening struct {
 	}
 }
 
+func (s *listening) inside() any           { return s.s }
 func (s *listening) ListenAndServe() error { return s.l.Serve(s.s.Serve) }
 func (s *listening) boundTo() net.Addr     { return s.l.Addr() }
 func (s *listening) name() string          { return fmt.Sprintf("%T %s", s.s, s.l.Addr()) }

@@ -92,6 +92,9 @@ type (
 
 	namer interface{ name() string }
 
+	// inside is the server that the user gave to Listen.
+	wrapper interface{ inside() any }
+
 	// A program is a Child. Its type is named only where one is made, so that other
 	// programs do without it.
 	program interface {

@@ -64,15 +64,14 @@ func (r *Report) timeline(colour bool) string {
 	var b strings.Builder
 	b.WriteString(r.headline())
 	for _, row := range rows {
-		var line strings.Builder
-		fmt.Fprintf(&line, "%8s  %-*s  ", strings.TrimSuffix(r.took(row.Start), "s"), nameWidth, row.name)
-		line.WriteString(stateCell(row.State, colour))
-		if row.State != Skipped {
-			fmt.Fprintf(&line, "%*s of %*s  ", tookWidth, r.took(row.Took), budgetWidth, r.budget(row.Budget))
-			line.WriteString(bar(row.Start, row.Took, total))
+		fmt.Fprintf(&b, "\n%8s  %-*s  ", strings.TrimSuffix(r.took(row.Start), "s"), nameWidth, row.name)
+		state := stateCell(row.State, colour)
+		if row.State == Skipped {
+			b.WriteString(strings.TrimSpace(state))
+			continue
 		}
-		b.WriteByte('\n')
-		b.WriteString(strings.TrimRight(line.String(), " "))
+		fmt.Fprintf(&b, "%s%*s of %*s  %s", state, tookWidth, r.took(row.Took), budgetWidth, r.budget(row.Budget),
+			bar(row.Start, row.Took, total))
 	}
 	return b.String()
 }
@@ -101,32 +100,24 @@ func (r *Report) headline() string {
 		}
 	}
 
-	parts := []string{short(r.Grace) + " grace", short(r.Took) + " taken"}
-	if cause := causeName(r.Cause); cause != "" {
-		parts = append([]string{cause}, parts...)
+	var b strings.Builder
+	add := func(wanted bool, format string, args ...any) {
+		if wanted {
+			fmt.Fprintf(&b, format, args...)
+		}
 	}
-	if r.Took > r.Grace {
-		parts = append(parts, "late")
-	}
-	if r.Forced {
-		parts = append(parts, "forced")
-	}
-	if failed > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %s failed", failed, steps(len(r.Steps))))
-	}
-	if skipped > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %s skipped", skipped, steps(len(r.Steps))))
-	}
-	if failed+skipped == 0 && len(r.Steps) > 0 {
-		parts = append(parts, steps(len(r.Steps))+" ok")
-	}
-	if r.config != nil {
-		parts = append(parts, "invalid configuration")
-	}
-	if r.Unlogged > 0 {
-		parts = append(parts, fmt.Sprintf("not logged: %d", r.Unlogged))
-	}
-	return "shutdown: " + strings.Join(parts, ", ")
+	cause, all := causeName(r.Cause), steps(len(r.Steps))
+	b.WriteString("shutdown: ")
+	add(cause != "", "%s, ", cause)
+	add(true, "%s grace, %s taken", short(r.Grace), short(r.Took))
+	add(r.Took > r.Grace, ", late")
+	add(r.Forced, ", forced")
+	add(failed > 0, ", %d of %s failed", failed, all)
+	add(skipped > 0, ", %d of %s skipped", skipped, all)
+	add(failed+skipped == 0 && len(r.Steps) > 0, ", %s ok", all)
+	add(r.config != nil, ", invalid configuration")
+	add(r.Unlogged > 0, ", not logged: %d", r.Unlogged)
+	return b.String()
 }
 
 func steps(n int) string {
