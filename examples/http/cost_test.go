@@ -20,9 +20,7 @@ import (
 
 // What the library may add to the same server without it, in KiB.
 const (
-	// 608 before the drain had connections of its own and the stop waited for what
-	// clients have not received. 700 is the aim.
-	maxBinary = 800
+	maxBinary = 700
 
 	// 1000 to 1100 on a quiet machine. On a busy one Go starts more threads,
 	// and its memory grows by what they touch.
