@@ -92,6 +92,7 @@ const (
 	childEnded // or never to be started
 )
 
+// problem says why the child cannot run, if it cannot.
 func (c *Child) problem() string {
 	if c.Cmd == nil {
 		return "a Child whose Cmd is nil"

@@ -98,13 +98,9 @@ type (
 	// A program is a Child. Its type is named only where one is made, so that other
 	// programs do without it.
 	program interface {
-		// problem says why the program cannot run, if it cannot.
-		problem() string
-
+		problem() string // why it cannot run, or ""
 		logTo(log *slog.Logger)
-
-		// started is closed when it is known whether the program runs.
-		started() <-chan struct{}
+		started() <-chan struct{} // closed when it is known whether it runs
 
 		// signals returns those that the program wants. signal passes one on; App
 		// keeps those that it uses itself.

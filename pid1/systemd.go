@@ -45,10 +45,11 @@ func (a *App) systemd(assignments ...string) {
 	}
 }
 
-// oneLine makes an assignment of an error's text: it may have several lines, and
-// any length.
+// oneLine makes an assignment of an error's text: it may have several lines, empty
+// ones too, and any length.
 func oneLine(s string) string {
-	s = strings.Join(strings.Split(s, "\n"), "; ")
+	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' })
+	s = strings.Join(lines, "; ")
 	if len(s) <= maxStatus {
 		return s
 	}

@@ -101,8 +101,8 @@ func (r *Report) headline() string {
 	}
 
 	var b strings.Builder
-	add := func(wanted bool, format string, args ...any) {
-		if wanted {
+	add := func(applies bool, format string, args ...any) {
+		if applies {
 			fmt.Fprintf(&b, format, args...)
 		}
 	}
