@@ -6,14 +6,12 @@ import (
 	"os"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/entrypoint-go/entrypoint/internal/errs"
 	"github.com/entrypoint-go/entrypoint/internal/term"
 )
 
-// Widths of the timeline, in characters.
+// Widths of the timeline, in columns.
 const (
 	barWidth     = 30 // of a bar as long as the whole shutdown
 	maxNameWidth = 24
@@ -31,7 +29,7 @@ const (
 //	   7.026  otel flush  ok      0.286s of 21.4s                              █▏
 //
 // The headline says "late" when Took is more than Grace. Names are cut after 24
-// characters. Members of Parallel are indented under their step. There is no colour;
+// columns. Members of Parallel are indented under their step. There is no colour;
 // see [Report.WriteTimeline].
 func (r *Report) String() string { return r.timeline(false) }
 
@@ -56,7 +54,7 @@ func (r *Report) timeline(colour bool) string {
 	nameWidth, tookWidth, budgetWidth := 0, 0, 0
 	for _, row := range rows {
 		total = max(total, row.Start+row.Took)
-		nameWidth = max(nameWidth, utf8.RuneCountInString(row.name))
+		nameWidth = max(nameWidth, width(row.name))
 		tookWidth = max(tookWidth, len(r.took(row.Took)))
 		budgetWidth = max(budgetWidth, len(r.budget(row.Budget)))
 	}
@@ -64,7 +62,8 @@ func (r *Report) timeline(colour bool) string {
 	var b strings.Builder
 	b.WriteString(r.headline())
 	for _, row := range rows {
-		fmt.Fprintf(&b, "\n%8s  %-*s  ", strings.TrimSuffix(r.took(row.Start), "s"), nameWidth, row.name)
+		pad := strings.Repeat(" ", nameWidth-width(row.name))
+		fmt.Fprintf(&b, "\n%8s  %s  ", strings.TrimSuffix(r.took(row.Start), "s"), row.name+pad)
 		state := stateCell(row.State, colour)
 		if row.State == Skipped {
 			b.WriteString(strings.TrimSpace(state))
@@ -146,20 +145,6 @@ func causeName(err error) string {
 	return cut(name, maxCause)
 }
 
-// cut makes s printable and at most n characters long.
-func cut(s string, n int) string {
-	runes := []rune(s)
-	for i, r := range runes {
-		if !unicode.IsPrint(r) {
-			runes[i] = '?'
-		}
-	}
-	if len(runes) > n {
-		runes = append(runes[:n-1], '…')
-	}
-	return string(runes)
-}
-
 func appendRows(rows []row, steps []Step, indent string) []row {
 	for _, s := range steps {
 		rows = append(rows, row{s, cut(indent+s.Name, maxNameWidth)})
@@ -199,15 +184,9 @@ func bar(start, took, total time.Duration) string {
 		eighths = int(took.Seconds()*scale*8 + 0.5)
 		eighths = max(1, min(eighths, 8*(barWidth-column)))
 	}
-	var b strings.Builder
-	for range column {
-		b.WriteByte(' ')
-	}
-	for range eighths / 8 {
-		b.WriteRune('█')
-	}
+	bar := strings.Repeat(" ", column) + strings.Repeat("█", eighths/8)
 	if rest := eighths % 8; rest > 0 {
-		b.WriteRune([]rune(" ▏▎▍▌▋▊▉")[rest])
+		bar += string([]rune(" ▏▎▍▌▋▊▉")[rest])
 	}
-	return b.String()
+	return bar
 }

@@ -81,26 +81,32 @@ shutdown: http: broken, 2m grace, 1m41s taken, forced, 2 of 3 steps failed, 1 of
 	}
 }
 
-// What cannot be printed is a question mark, and no name breaks a line.
-func TestTimelineOfStrangeNames(t *testing.T) {
+// Characters that take two columns, or none, move nothing.
+func TestTimelineOfWideNames(t *testing.T) {
 	r := &shutdown.Report{Grace: 10 * time.Second, Took: time.Second, Steps: []shutdown.Step{
 		{Name: "ascii", Took: time.Second, Budget: 5 * time.Second},
 		{Name: "数据库"},
-		{Name: "キャッシュ停止処理とログの書き込みとさらに長い名前"},
-		{Name: "tab\tand\rreturn"},
-		{Name: "\x1b[31mred"},
+		{Name: "キャッシュ停止処理とログの書き込み"},
+		{Name: "한국어"},
+		{Name: "cafe\u0301"},
+		{Name: "🚀 rocket"},
+		{Name: "👩\u200d💻 ❤\ufe0f"},
+		{Name: "👍🏽"},
+		{Name: "zero\u200bwidth"},
 		{Name: "\u202eright to left"},
-		{Name: "not UTF-8: \xff"},
 	}}
 	want := `
-shutdown: 10s grace, 1s taken, 7 steps ok
-   0.000  ascii                     ok      1.000s of 5.0s  ██████████████████████████████
-   0.000  数据库                       ok      0.000s of 0.0s  ▏
-   0.000  キャッシュ停止処理とログの書き込みとさらに長い…  ok      0.000s of 0.0s  ▏
-   0.000  tab?and?return            ok      0.000s of 0.0s  ▏
-   0.000  ?[31mred                  ok      0.000s of 0.0s  ▏
-   0.000  ?right to left            ok      0.000s of 0.0s  ▏
-   0.000  not UTF-8: �              ok      0.000s of 0.0s  ▏`
+shutdown: 10s grace, 1s taken, 10 steps ok
+   0.000  ascii                    ok      1.000s of 5.0s  ██████████████████████████████
+   0.000  数据库                   ok      0.000s of 0.0s  ▏
+   0.000  キャッシュ停止処理とロ…  ok      0.000s of 0.0s  ▏
+   0.000  한국어                   ok      0.000s of 0.0s  ▏
+   0.000  cafe` + "\u0301" + `                     ok      0.000s of 0.0s  ▏
+   0.000  🚀 rocket                ok      0.000s of 0.0s  ▏
+   0.000  👩💻 ❤                   ok      0.000s of 0.0s  ▏
+   0.000  👍                       ok      0.000s of 0.0s  ▏
+   0.000  zerowidth                ok      0.000s of 0.0s  ▏
+   0.000  right to left            ok      0.000s of 0.0s  ▏`
 	if got := "\n" + r.String(); got != want {
 		t.Errorf("timeline is%s\nwant%s", got, want)
 	}
