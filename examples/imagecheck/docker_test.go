@@ -76,11 +76,12 @@ func TestDockerfiles(t *testing.T) {
 	}
 }
 
-// The examples are as they should be. The service has an HTTP client, for its
-// health check only, and the init runs as whom the image that copies it says.
+// The examples are as they should be, and what is noted is known: the service has
+// an HTTP client, for its health check only, the entrypoint makes its temporary
+// file in $APP_DIR, and the init runs as whom the image that copies it says.
 func TestExamples(t *testing.T) {
 	for name, want := range map[string]string{
-		"http": "", "children": "", "entrypoint": "", "service": "ca-certificates-missing", "init": "root-user",
+		"http": "", "children": "", "entrypoint": "tmp-missing", "service": "ca-certificates-missing", "init": "root-user",
 	} {
 		t.Run(name, func(t *testing.T) {
 			image := dockertest.Build(t, "examples/"+name+"/Dockerfile")

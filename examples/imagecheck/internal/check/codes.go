@@ -71,7 +71,7 @@ var Codes = []Code{
 	{"root-user", Note, "the program runs as root"},
 	{"ca-certificates-missing", Note, "the program has an HTTP client and the image has no CA certificates"},
 	{"passwd-missing", Note, "the program asks for users and the image has no /etc/passwd"},
-	{"tmp-missing", Note, "the program makes temporary files and the image has no /tmp"},
+	{"tmp-missing", Note, "the program can make temporary files and the image has no /tmp"},
 	{"init-not-needed", Note, "tini or the like before a program that imports this library"},
 	{"platforms-differ", Warning, "the images of an index differ in more than the platform"},
 }

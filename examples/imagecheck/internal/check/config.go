@@ -245,7 +245,7 @@ func (c *checker) checkNeeds() {
 	}
 	// A server has them for forms with large files, which it may never take.
 	if _, err := c.files.Stat(cmp.Or(c.env["TMPDIR"], "/tmp")); err != nil && l.temporary && !l.form {
-		c.add("tmp-missing", "the program makes temporary files, and the image has no /tmp", "write WORKDIR /tmp, or mount a tmpfs there")
+		c.add("tmp-missing", "the program can make temporary files, and the image has no /tmp: that fails unless it names another directory", "write WORKDIR /tmp, or mount a tmpfs there")
 	}
 	if c.result.init != "" && l.app {
 		c.add("init-not-needed", fmt.Sprintf("the program imports this library, which does what %s does", c.result.init), fmt.Sprintf("remove %s from ENTRYPOINT; it does no harm", c.result.init))
