@@ -50,7 +50,7 @@ func TestStats(t *testing.T) {
 		return nil
 	})
 	app.Shutdown.Defer("database", func(context.Context) error {
-		if got := app.Stats(); got != (pid1.Stats{Phase: "stopping", Step: "database"}) {
+		if got := app.Stats(); got != (pid1.Stats{Phase: "stopping"}) {
 			t.Errorf("in a hook: %+v", got)
 		}
 		return nil

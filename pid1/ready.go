@@ -223,7 +223,6 @@ func (a *App) UntilStopping(ctx context.Context, after time.Duration) (context.C
 // Stats are numbers for a dashboard.
 type Stats struct {
 	Phase    string // "" before Run, then "starting", "serving", "stopping", "stopped"
-	Step     string // of the stop, that runs now; as in the report
 	Ready    bool
 	InFlight int    // requests to *http.Servers whose handlers run
 	Reaped   uint64 // orphans that were collected
@@ -234,7 +233,6 @@ type Stats struct {
 func (a *App) Stats() Stats {
 	s := Stats{
 		Phase:  phases[a.phase.Load()],
-		Step:   a.Shutdown.Running(),
 		Ready:  a.Ready(),
 		Reaped: a.Reaper.Stats().Reaped,
 	}

@@ -58,13 +58,14 @@ func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) erro
 	}
 
 	a.Shutdown.Cause = s.reason()
-	report := a.Shutdown.Run(withStop(s.forced, s), first...)
-	report.Cause = s.reason()
+	// A copy: what was left behind may still read the original (shutdown.ReportFrom).
+	report := *a.Shutdown.Run(withStop(s.forced, s), first...)
+	report.Cause = s.reason() // a signal may have become it since
 	if report.Forced && s.serving {
 		killAll(servers, a.deadline)
 	}
-	reportErr := a.report(report, plan)
-	return a.result(s, servers, report, reportErr)
+	reportErr := a.report(&report, plan)
+	return a.result(s, servers, &report, reportErr)
 }
 
 func (a *App) delayHook(s *stop, ended <-chan struct{}, servers []*serverState) shutdown.Hook {

@@ -183,3 +183,31 @@ func TestOnStopInPlan(t *testing.T) {
 		t.Errorf("Run: %v, want that 4 hooks do not fit", err)
 	}
 }
+
+// A hook that was left behind may ask for the report while Run returns (for the race
+// detector).
+func TestReportFromLeftBehind(t *testing.T) {
+	var app pid1.App
+	app.Shutdown.Grace = time.Minute
+	over, left := make(chan struct{}), make(chan struct{})
+	app.Shutdown.Add(shutdown.Hook{Name: "stuck", Timeout: time.Millisecond, Func: func(ctx context.Context) error {
+		defer close(left)
+		for {
+			if cause := shutdown.ReportFrom(ctx).Cause; cause != errStop {
+				t.Errorf("cause %v, want %v", cause, errStop)
+			}
+			select {
+			case <-over:
+				return nil
+			default:
+			}
+		}
+	}})
+	s := run(t, &app, pid1.Func(worker))
+	s.stop()
+	close(over)
+	<-left
+	if s.report.Cause != errStop {
+		t.Errorf("cause %v, want %v", s.report.Cause, errStop)
+	}
+}

@@ -59,7 +59,6 @@ type Pipeline struct {
 	hooks   []Hook     // the next one to run is the last
 	ended   bool       // nothing is taken from hooks any more
 	current *run       // nil before Run
-	running string     // the step that runs
 }
 
 // Hook is one step of a stop.
@@ -160,7 +159,7 @@ func (p *Pipeline) Run(ctx context.Context, first ...Hook) *Report {
 func (p *Pipeline) pop(timeUp bool) (h Hook, after int, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ended, p.running = p.ended || timeUp, ""
+	p.ended = p.ended || timeUp
 	after = len(p.first) + len(p.hooks) - 1
 	switch {
 	case len(p.first) > 0:
@@ -173,7 +172,6 @@ func (p *Pipeline) pop(timeUp bool) (h Hook, after int, ok bool) {
 		p.ended = true
 		return Hook{}, 0, false
 	}
-	p.running = h.Name
 	return h, after, true
 }
 

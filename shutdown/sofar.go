@@ -33,10 +33,3 @@ func ReportFrom(ctx context.Context) *Report {
 		config: r.report.config,
 	}
 }
-
-// Running returns the name of the step that runs now, "" when there is none.
-func (p *Pipeline) Running() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.running
-}
