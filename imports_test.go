@@ -27,15 +27,16 @@ var mayImport = map[string][]string{
 	"internal/term":          {},
 	"internal/asynclog":      {},
 	"internal/errs":          {},
+	"internal/began":         {},
 	"internal/goroutine":     {},
 	"internal/linux":         {"golang.org/x/sys/unix"},
 	"internal/sig":           {},
 	"internal/inspect":       {"internal/linux", "internal/sig"},
 	"internal/drain":         {"internal/goroutine"},
-	"shutdown":               {"internal/term", "internal/asynclog", "internal/errs", "internal/goroutine"},
+	"shutdown":               {"internal/term", "internal/asynclog", "internal/began", "internal/errs", "internal/goroutine"},
 	"reaper":                 {"internal/linux", "golang.org/x/sys/unix"},
-	"pid1": {"internal/asynclog", "internal/drain", "internal/errs", "internal/goroutine", "internal/inspect", "internal/linux", "internal/sig",
-		"internal/term", "shutdown", "reaper"},
+	"pid1": {"internal/asynclog", "internal/began", "internal/drain", "internal/errs", "internal/goroutine", "internal/inspect", "internal/linux",
+		"internal/sig", "internal/term", "shutdown", "reaper"},
 }
 
 // testSupport is imported by tests, and part of no program.

@@ -114,6 +114,8 @@ func (c *Child) started() <-chan struct{} {
 	return c.settled
 }
 
+func (c *Child) runs() bool { return c.Cmd.Process != nil }
+
 // ListenAndServe starts the program and returns when it has ended: nil for exit
 // status 0, an [*exec.ExitError] for others, an [*ExecError] if it could not be
 // started. After Shutdown it starts nothing and returns nil. A Child runs once.

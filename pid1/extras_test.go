@@ -2,6 +2,7 @@ package pid1_test
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -68,6 +69,35 @@ func TestStats(t *testing.T) {
 	s.stopCleanly()
 	if got := app.Stats(); got != (pid1.Stats{Phase: "stopped"}) {
 		t.Errorf("after Run: %+v", got)
+	}
+}
+
+// A request is one, however many listeners its server has.
+func TestStatsOfTwoListeners(t *testing.T) {
+	begun, finish := make(chan bool), make(chan bool)
+	srv := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { begun <- true; <-finish })}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var app pid1.App
+	ctx, cancel := context.WithCancel(t.Context())
+	app.Logger = discard
+	done := make(chan error)
+	go func() { done <- app.Run(ctx, pid1.Listen(l, srv), pid1.InOrder(pid1.Listen(other, srv))) }()
+	dial(t, l.Addr().String()).send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	<-begun
+	if got := app.Stats().InFlight; got != 1 {
+		t.Errorf("%d requests, want 1", got)
+	}
+	close(finish)
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -213,12 +213,10 @@ func (h *httpServer) kill() {
 // joins a [ServerError] for each of those.
 func (a *App) ReloadTLS() error {
 	var errs []error
-	if servers := a.servers.Load(); servers != nil {
-		for _, p := range servers.all {
-			if h, ok := p.server.(*httpServer); ok && h.reload != nil {
-				if err := h.reload(); err != nil {
-					errs = append(errs, p.error(err))
-				}
+	for _, p := range a.servers() {
+		if h, ok := p.server.(*httpServer); ok && h.reload != nil {
+			if err := h.reload(); err != nil {
+				errs = append(errs, p.error(err))
 			}
 		}
 	}

@@ -206,9 +206,11 @@ func (s *shutdownFunc) Shutdown(ctx context.Context) error {
 func TestInOrderMemberDies(t *testing.T) {
 	boom := errors.New("boom")
 	var d diary
-	dies := pid1.Named("dies", pid1.Func(func(context.Context) error { return boom }))
+	all := make(chan struct{})
+	dies := pid1.Named("dies", pid1.Func(func(context.Context) error { <-all; return boom }))
+	last := pid1.Func(func(ctx context.Context) error { close(all); return worker(ctx) })
 	app := pid1.App{Logger: discard}
-	err := app.Run(t.Context(), pid1.InOrder(d.member("a"), dies, d.member("c")))
+	err := app.Run(t.Context(), pid1.InOrder(d.member("a"), dies, d.member("c"), last))
 	var ended *pid1.ServerError
 	if !errors.As(err, &ended) || ended.Server != "dies" || !errors.Is(err, boom) {
 		t.Errorf("Run: %v, want a ServerError of dies", err)
@@ -301,5 +303,22 @@ func TestInOrderOutOfTime(t *testing.T) {
 	close(release)
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// What depends on a program that cannot be started is not started.
+func TestInOrderProgramMissing(t *testing.T) {
+	for range 20 {
+		app := pid1.App{Logger: discard}
+		started := false
+		closed := &shutdownFunc{stop: func(context.Context) error { t.Error("stopped, but never started"); return nil }}
+		err := app.Run(t.Context(), pid1.InOrder(
+			pid1.Command(exec.Command("/no/such/program")),
+			pid1.Func(func(context.Context) error { started = true; return nil }),
+			&http.Server{Addr: "127.0.0.1:0"},
+			closed))
+		if code := pid1.ExitCode(err); code != 127 || started {
+			t.Fatalf("exit code %d, the next one started: %v; want 127, false: %v", code, started, err)
+		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,7 +93,9 @@ type App struct {
 	// ($KUBERNETES_SERVICE_HOST is set), or half of the grace if that is less, if
 	// one of the servers takes requests; elsewhere none. Negative means none.
 	// There is no delay after Ctrl-C on a terminal, and none when a server has
-	// returned or the last Job is done.
+	// returned or the last Job is done. There is none before the App is Ready,
+	// unless a step of OnReady has succeeded or is interrupted: it may have
+	// registered the service.
 	Delay time.Duration
 
 	// Quiet ends the delay early, after this long without a new request to an
@@ -115,9 +118,8 @@ type App struct {
 	onReady []preflight
 	onStop  onStop
 	ran     atomic.Bool
-	ready   atomic.Bool
-	phase   atomic.Int32
-	servers atomic.Pointer[servers]
+	over    atomic.Bool          // Run has returned, or is about to
+	current atomic.Pointer[stop] // of Run; nil before
 
 	stoppingOnce sync.Once
 	stopping     context.Context // made by stopContext
@@ -127,7 +129,6 @@ type App struct {
 	records      *asynclog.Handler // made by log
 
 	arrivals arrivals
-	current  atomic.Pointer[stop] // of Run
 }
 
 // Run runs the servers until a stop, described at [App], has ended. It returns nil
@@ -159,9 +160,8 @@ func (a *App) once(run func() error) error {
 	}
 	a.shareLogger()
 	defer catchPipe()()
-	a.phase.Store(phaseStarting)
 	err := run()
-	a.phase.Store(phaseStopped)
+	a.over.Store(true)
 	if err != nil {
 		code := boundedExitCode(err)
 		a.log().Error("stopped", "error", err, "exit_code", code)
@@ -214,18 +214,11 @@ func (a *App) shareLogger() {
 }
 
 func (a *App) run(ctx context.Context, srv []Server) error {
-	list, invalid := newServers(srv)
-	servers := list.all
-	a.servers.Store(list)
-	s := newStop(ctx, a, list)
-	for _, p := range servers {
-		if p.job {
-			s.jobs++
-		}
-	}
+	servers, invalid := newServers(srv)
+	s := newStop(ctx, a, servers)
 
 	// Signals first: one that arrives before its handler is lost for PID 1.
-	unwatch := a.watch(s, servers)
+	unwatch := a.watch(s)
 	defer unwatch()
 	ignoreContext := context.AfterFunc(ctx, func() { s.contextEnded(context.Cause(ctx)) })
 	defer ignoreContext()
@@ -236,49 +229,49 @@ func (a *App) run(ctx context.Context, srv []Server) error {
 	err := invalid
 	var running *shutdown.Hook
 	if err == nil {
-		running, err = a.start(s, servers)
+		running, err = a.start(s)
 	}
 	if err != nil {
 		s.fail(err)
 	}
 	<-s.begun
-	return a.stop(s, servers, running)
+	return a.stop(s, running)
 }
 
 // start brings the servers up. A stop that begins meanwhile is not an error; the
 // Before step that it has interrupted may still be running.
-func (a *App) start(s *stop, servers []*serverState) (running *shutdown.Hook, err error) {
+func (a *App) start(s *stop) (running *shutdown.Hook, err error) {
 	environment := inspectInit()
 	a.log().Info("starting", "process", environment.process(), "pid1", environment.pid1())
 	if environment.ShellForm || environment.ShellScript {
 		a.log().Warn(`PID 1 is a shell that does not forward SIGTERM: write ENTRYPOINT ["program", "argument"] (exec form), ` +
 			"or start this program with exec in the shell")
 	}
-	a.warnOfEmbedded(servers)
+	a.warnOfEmbedded(s.servers.all())
 
 	// Refuse bad input before anything else is done.
 	if err := a.checkSignals(); err != nil {
 		return nil, err
 	}
-	if _, _, err := a.plan(s, servers); err != nil {
+	if _, err := a.plan(s); err != nil {
 		return nil, err
 	}
 	if running, err := a.runSteps(s, "before", a.before); running != nil || err != nil {
 		return running, err
 	}
-	delay, plan, err := a.plan(s, servers) // with the hooks that the steps have added
+	delay, err := a.plan(s) // with the hooks that the steps have added
 	if err != nil {
 		return nil, err
 	}
-	a.Shutdown.Reserve = plan.Reserve // which may be less than the default, to fit
-	return a.serve(s, servers, delay, plan)
+	a.Shutdown.Reserve = s.plan.Reserve // which may be less than the default, to fit
+	return a.serve(s, delay)
 }
 
 // plan divides the grace period. If that is impossible the hooks run by the
 // defaults, without an error of their own.
-func (a *App) plan(s *stop, servers []*serverState) (delay, shutdown.Plan, error) {
+func (a *App) plan(s *stop) (delay, error) {
 	extra := 1
-	for _, p := range s.servers.top {
+	for _, p := range *s.servers {
 		extra = max(extra, len(p.members)) // which stop one after the other
 	}
 	extra += a.onStop.count()
@@ -286,17 +279,19 @@ func (a *App) plan(s *stop, servers []*serverState) (delay, shutdown.Plan, error
 		extra += 2 // the steps "processes" and "bytes"
 	}
 	plan, _ := a.Shutdown.Plan(0, 0)
-	delay := a.delayFor(servers, plan.Grace)
+	delay := a.delayFor(s.servers.all(), plan.Grace)
 	plan, err := a.Shutdown.Plan(delay.d, extra)
+	s.plan = plan
 	if err != nil {
 		a.Shutdown.Grace, a.Shutdown.Reserve = plan.Grace, plan.Reserve
-		return delay, plan, fmt.Errorf("pid1: App.Shutdown: %w", err)
+		return delay, fmt.Errorf("pid1: App.Shutdown: %w", err)
 	}
-	return delay, plan, nil
+	return delay, nil
 }
 
 // serve binds all servers, then starts them all, and runs the steps of OnReady.
-func (a *App) serve(s *stop, servers []*serverState, delay delay, plan shutdown.Plan) (running *shutdown.Hook, err error) {
+func (a *App) serve(s *stop, delay delay) (running *shutdown.Hook, err error) {
+	servers := s.servers.all()
 	for _, p := range servers {
 		warn := func(message string) { a.log().Warn(message, "server", p.name) }
 		p.prepare(context.WithoutCancel(s.start), a.arrivals.count, warn)
@@ -315,19 +310,27 @@ func (a *App) serve(s *stop, servers []*serverState, delay delay, plan shutdown.
 			return nil, err
 		}
 	}
-	if !s.startServing(delay, len(a.onReady) == 0) {
+	inOrder := func(p *serverState) bool { return p.inChain }
+	if !s.startServing(delay, len(a.onReady) == 0 && !slices.ContainsFunc(servers, inOrder)) {
 		return nil, nil
 	}
 	for _, p := range servers {
-		p.serve(s)
-		if p.inChain {
+		switch {
+		case !p.inChain:
+			p.serve(s)
+		case s.start.Err() == nil:
+			p.serve(s)
 			p.awaitStart(s.begun)
 		}
 	}
 	serving := s.servers.String()
-	a.log().Info("serving", "servers", serving, "plan", plan.String())
-	if running, err := a.runSteps(s, "OnReady", a.onReady); running != nil || err != nil {
-		return running, err
+	a.log().Info("serving", "servers", serving, "plan", s.plan.String())
+	for i := range a.onReady {
+		s.announced(true) // in a directory, perhaps: the step may have succeeded when it is interrupted
+		if running, err := a.runSteps(s, "OnReady", a.onReady[i:i+1]); running != nil || err != nil {
+			s.announced(i > 0 || err == nil)
+			return running, err
+		}
 	}
 	if s.becomeReady() {
 		a.systemd("READY=1", "STATUS=serving "+serving)

@@ -14,7 +14,15 @@ import (
 // and the steps of OnReady are done, until a stop begins. A Server of a type of
 // your own counts as listening when its ListenAndServe is called; give it an open
 // listener by [Listen] if it needs longer.
-func (a *App) Ready() bool { return a.ready.Load() }
+func (a *App) Ready() bool {
+	s := a.current.Load()
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ready && s.cause == nil
+}
 
 // Stopping returns a channel that is closed when a stop begins. Handlers of
 // long-lived requests, such as WebSockets, should then say goodbye; for those that
@@ -231,29 +239,45 @@ type Stats struct {
 // Stats returns the numbers of this moment. It costs a lock for each open
 // connection.
 func (a *App) Stats() Stats {
-	s := Stats{
-		Phase:  phases[a.phase.Load()],
-		Ready:  a.Ready(),
-		Reaped: a.Reaper.Stats().Reaped,
-	}
-	if servers := a.servers.Load(); servers != nil {
-		for _, p := range servers.all {
-			if c, ok := p.server.(interface{ inFlight() int }); ok {
-				s.InFlight += c.inFlight()
-			}
+	s := Stats{Phase: a.phase(), Ready: a.Ready(), Reaped: a.Reaper.Stats().Reaped}
+	counted := map[*http.Server]bool{} // one may have several listeners
+	for _, p := range a.servers() {
+		if h, ok := p.server.(*httpServer); ok && !counted[h.srv] {
+			counted[h.srv] = true
+			s.InFlight += h.inFlight()
 		}
 	}
 	return s
 }
 
-const (
-	phaseStarting = iota + 1
-	phaseServing
-	phaseStopping
-	phaseStopped
-)
+func (a *App) phase() string {
+	s := a.current.Load()
+	switch {
+	case !a.ran.Load():
+		return ""
+	case a.over.Load():
+		return "stopped"
+	case s == nil:
+		return "starting"
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.cause != nil:
+		return "stopping"
+	case s.serving:
+		return "serving"
+	}
+	return "starting"
+}
 
-var phases = [...]string{"", "starting", "serving", "stopping", "stopped"}
+// servers are those of Run: none before.
+func (a *App) servers() []*serverState {
+	if s := a.current.Load(); s != nil {
+		return s.servers.all()
+	}
+	return nil
+}
 
 func (h *httpServer) inFlight() int {
 	if d := h.drain.Load(); d != nil {

@@ -101,6 +101,7 @@ type (
 		problem() string // why it cannot run, or ""
 		logTo(log *slog.Logger)
 		started() <-chan struct{} // closed when it is known whether it runs
+		runs() bool               // or has run; valid when started is closed
 
 		// signals returns those that the program wants. signal passes one on; App
 		// keeps those that it uses itself.
@@ -183,6 +184,9 @@ func (p *serverState) awaitStart(begun <-chan struct{}) {
 	if c, ok := p.server.(program); ok {
 		select {
 		case <-c.started():
+			if !c.runs() { // it could not be started, which begins the stop
+				<-begun
+			}
 		case <-begun:
 		}
 	}
@@ -215,6 +219,12 @@ func (p *serverState) hook() shutdown.Hook { return shutdown.Hook{Name: p.name, 
 func (p *serverState) stop(ctx context.Context) error {
 	if c, ok := p.server.(chain); ok {
 		return c.stopAll(ctx, c.stops(p.members))
+	}
+	if p.call == nil { // of a chain, and the stop came first
+		if k, ok := p.server.(killer); ok {
+			k.kill()
+		}
+		return nil
 	}
 	if w, ok := p.server.(*worker); ok {
 		w.cancel(stopCause(ctx))

@@ -29,35 +29,53 @@ type serverState struct {
 	completed bool // a job that returned nil before the stop began
 }
 
-// servers are those of an App.
-type servers struct {
-	all   []*serverState // that run: the members of a chain, not the chain
-	top   []*serverState // as given to Run: the chain, not its members
-	into  *serverState   // the chain that add adds to, or nil
-	taken map[string]bool
+// servers are those of an App as given to Run: a chain, not its members.
+type servers []*serverState
+
+// all are the servers that run: the members of a chain, not the chain.
+func (s servers) all() (all []*serverState) {
+	for _, p := range s {
+		if _, ok := p.server.(chain); ok {
+			all = append(all, p.members...)
+		} else {
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // newServers checks the servers and names them. With an error it returns those
 // that are valid, for release.
 func newServers(list []Server) (*servers, error) {
-	s := &servers{taken: map[string]bool{}}
+	s := new(servers)
 	if len(list) == 0 {
 		return s, errors.New("pid1: Run: no server: pass an *http.Server, a pid1.Func or another Server")
 	}
-	return s, s.add("Run", list)
+	err := s.add("Run", list, nil)
+	taken := map[string]bool{}
+	for _, p := range s.all() {
+		for name, n := p.name, 2; taken[p.name]; n++ {
+			p.name = fmt.Sprintf("%s %d", name, n)
+		}
+		taken[p.name] = true
+	}
+	return s, err
 }
 
-// add adds the servers that were given to a function.
-func (s *servers) add(to string, list []Server) (first error) {
+// add adds the servers that were given to a function, to the chain unless that is
+// nil.
+func (s *servers) add(to string, list []Server, into *serverState) (first error) {
 	for i, server := range list {
 		state, problem := newServer(server)
 		var err error
 		if problem != "" {
 			err = fmt.Errorf("pid1: %s: server %d of %d is %s", to, i+1, len(list), problem)
 		} else if c, ok := state.server.(chain); ok {
-			err = c.addTo(s, state)
+			err = c.addTo(s, state, into)
+		} else if state.inChain = into != nil; state.inChain {
+			into.members = append(into.members, state)
 		} else {
-			s.addOne(state)
+			*s = append(*s, state)
 		}
 		if first == nil {
 			first = err
@@ -66,24 +84,10 @@ func (s *servers) add(to string, list []Server) (first error) {
 	return first
 }
 
-// addOne adds a server that runs, with a name of its own.
-func (s *servers) addOne(p *serverState) {
-	for name, n := p.name, 2; s.taken[p.name]; n++ {
-		p.name = fmt.Sprintf("%s %d", name, n)
-	}
-	s.taken[p.name] = true
-	s.all = append(s.all, p)
-	if p.inChain = s.into != nil; p.inChain {
-		s.into.members = append(s.into.members, p)
-	} else {
-		s.top = append(s.top, p)
-	}
-}
-
 // String names the servers for the log.
-func (s *servers) String() string {
-	list := make([]string, len(s.top))
-	for i, p := range s.top {
+func (s servers) String() string {
+	list := make([]string, len(s))
+	for i, p := range s {
 		list[i] = p.title()
 		if c, ok := p.server.(chain); ok {
 			list[i] = c.describe(p.members)
@@ -146,6 +150,7 @@ func isNil(s Server) bool {
 // All ports are taken before the first server starts. Then the next one starts
 // when the one before it listens, or its program has been started ([Command]), or
 // it has been called (Func and all others). The end of any of them stops the App.
+// When a stop begins, those that have not been started are not.
 //
 // Each server has a name and times of its own in log and report. It may use all
 // the time that the stop has left, less one Reserve (of [shutdown.Pipeline]) for
@@ -165,7 +170,7 @@ type ordered struct{ servers []Server }
 // A chain is a server that consists of others, which run in place of it. It is an
 // interface so that only programs that call InOrder link ordered.
 type chain interface {
-	addTo(s *servers, p *serverState) error       // adds p, with its members
+	addTo(s *servers, p, into *serverState) error // adds p, with its members
 	stops(members []*serverState) []shutdown.Hook // in the order of the stop
 	stopAll(ctx context.Context, stops []shutdown.Hook) error
 	describe(members []*serverState) string
@@ -173,13 +178,12 @@ type chain interface {
 
 func (o *ordered) name() string { return "in order" }
 
-func (o *ordered) addTo(s *servers, p *serverState) error {
-	if s.into == nil {
-		s.into = p
-		s.top = append(s.top, p)
-		defer func() { s.into = nil }()
+func (o *ordered) addTo(s *servers, p, into *serverState) error {
+	if into == nil {
+		into = p
+		*s = append(*s, p)
 	}
-	return s.add("InOrder", o.servers)
+	return s.add("InOrder", o.servers, into)
 }
 
 // describe is "a > b".

@@ -60,11 +60,11 @@ func (a *App) checkSignals() error {
 
 // watch dispatches signals until the returned function is called. Signals that
 // arrive from its first line on are not lost.
-func (a *App) watch(s *stop, servers []*serverState) (unwatch func()) {
+func (a *App) watch(s *stop) (unwatch func()) {
 	// Notify drops what the channel has no room for. Signals are rare and
 	// dispatch does not block; the room is for a burst of different ones.
 	c := make(chan os.Signal, 64)
-	if wanted := a.wanted(servers); len(wanted) > 0 { // none would mean all of them
+	if wanted := a.wanted(s.servers.all()); len(wanted) > 0 { // none would mean all of them
 		signal.Notify(c, wanted...)
 	}
 
@@ -74,7 +74,7 @@ func (a *App) watch(s *stop, servers []*serverState) (unwatch func()) {
 		for {
 			select {
 			case received := <-c:
-				a.dispatch(s, servers, received)
+				a.dispatch(s, received)
 			case <-quit:
 				return
 			}
@@ -129,13 +129,13 @@ func (a *App) wanted(servers []*serverState) []os.Signal {
 
 // dispatch acts on one signal. It must not block: the next one may be the second
 // stop signal.
-func (a *App) dispatch(s *stop, servers []*serverState, received os.Signal) {
+func (a *App) dispatch(s *stop, received os.Signal) {
 	switch {
 	case slices.Contains(a.stopSignals(), received):
 		s.receive(&SignalError{Signal: received})
 	case received == syscall.SIGHUP && a.OnHangup != nil:
 		s.hangUp()
-	case forward(servers, received) == 0:
+	case forward(s.servers.all(), received) == 0:
 		a.log().Info("signal ignored", "signal", sig.Name(received))
 	}
 }

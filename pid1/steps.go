@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/entrypoint-go/entrypoint/internal/began"
 	"github.com/entrypoint-go/entrypoint/internal/term"
 	"github.com/entrypoint-go/entrypoint/reaper"
 	"github.com/entrypoint-go/entrypoint/shutdown"
@@ -17,9 +18,13 @@ import (
 
 // stop runs the stop that has begun, and returns what Run returns. running is the
 // step of Before or OnReady that the stop has interrupted, if there is one.
-func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) error {
-	plan, _ := a.Shutdown.Plan(0, 0) // its error was returned by the start
-	a.deadline = time.Now().Add(plan.Grace - plan.Grace/100)
+func (a *App) stop(s *stop, running *shutdown.Hook) error {
+	plan := s.plan
+	if plan.Grace == 0 { // there was no start; Run of the Pipeline returns the error
+		plan, _ = a.Shutdown.Plan(0, 0)
+	}
+	servers := s.servers.all()
+	a.deadline = s.at.Add(plan.Grace - plan.Grace/100)
 	a.announce(s, plan)
 	var sent delivery
 	if IsInit() {
@@ -40,7 +45,7 @@ func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) erro
 		first = append(first, a.delayHook(s, ended, servers))
 	}
 	if s.serving {
-		first = append(first, serversHooks(s.servers.top)...)
+		first = append(first, serversHooks(*s.servers)...)
 	} else {
 		release(servers, a.deadline)
 	}
@@ -59,13 +64,13 @@ func (a *App) stop(s *stop, servers []*serverState, running *shutdown.Hook) erro
 
 	a.Shutdown.Cause = s.reason()
 	// A copy: what was left behind may still read the original (shutdown.ReportFrom).
-	report := *a.Shutdown.Run(withStop(s.forced, s), first...)
+	report := *a.Shutdown.Run(began.At(withStop(s.forced, s), s.at), first...)
 	report.Cause = s.reason() // a signal may have become it since
 	if report.Forced && s.serving {
 		killAll(servers, a.deadline)
 	}
 	reportErr := a.report(&report, plan)
-	return a.result(s, servers, &report, reportErr)
+	return a.result(s, &report, reportErr)
 }
 
 func (a *App) delayHook(s *stop, ended <-chan struct{}, servers []*serverState) shutdown.Hook {
@@ -159,7 +164,7 @@ func (a *App) report(r *shutdown.Report, plan shutdown.Plan) error {
 
 // result is what Run returns: what forced the stop, the reason for the stop if
 // that is an error, and what went wrong in it.
-func (a *App) result(s *stop, servers []*serverState, r *shutdown.Report, reportErr error) error {
+func (a *App) result(s *stop, r *shutdown.Report, reportErr error) error {
 	var forced error
 	failures, by := s.outcome()
 	if by != nil && r.Forced {
@@ -167,7 +172,7 @@ func (a *App) result(s *stop, servers []*serverState, r *shutdown.Report, report
 	}
 	errs := append([]error{forced}, failures...)
 	if len(failures) == 0 {
-		errs = append(errs, s.interrupted(servers)...)
+		errs = append(errs, s.interrupted()...)
 	}
 	return join(append(errs, r.Err(), reportErr)...)
 }

@@ -1,8 +1,10 @@
 package pid1_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -74,10 +76,23 @@ func TestOnReadyFails(t *testing.T) {
 	}
 }
 
-// A stop interrupts a step, and what undoes it waits for its end.
+// A stop before the App is ready has a delay if a step of OnReady has succeeded, which
+// may have registered the service.
+func TestOnReadyThenDelay(t *testing.T) {
+	app := pid1.App{Delay: 20 * time.Millisecond}
+	app.OnReady("register", func(context.Context) error { return nil })
+	app.OnReady("warm", func(context.Context) error { return errors.New("boom") })
+	s := run(t, &app, pid1.Func(worker))
+	if err := <-s.done; err == nil || flat(s.report.Steps) != "delay worker" {
+		t.Errorf("Run: %v, report %q; want an error, and a delay", err, flat(s.report.Steps))
+	}
+}
+
+// A stop interrupts a step, and what undoes it waits for its end. There is a delay:
+// nobody knows how far the step has come.
 func TestOnReadyInterrupted(t *testing.T) {
 	var d diary
-	app := pid1.App{Delay: 30 * time.Second, Shutdown: shutdown.Pipeline{Grace: time.Minute}}
+	app := pid1.App{Delay: 20 * time.Millisecond, Shutdown: shutdown.Pipeline{Grace: time.Minute}}
 	begun := make(chan struct{})
 	app.OnReady("register", func(ctx context.Context) error {
 		close(begun)
@@ -91,7 +106,7 @@ func TestOnReadyInterrupted(t *testing.T) {
 	<-begun
 	s.stopCleanly()
 	d.want(t, "registered", "deregistered", "worker stops", "worker stopped")
-	if got := flat(s.report.Steps); got != "OnReady register deregister worker" {
+	if got := flat(s.report.Steps); got != "OnReady register deregister delay worker" {
 		t.Errorf("report %q", got)
 	}
 }
@@ -209,5 +224,46 @@ func TestReportFromLeftBehind(t *testing.T) {
 	<-left
 	if s.report.Cause != errStop {
 		t.Errorf("cause %v, want %v", s.report.Cause, errStop)
+	}
+}
+
+// The grace counts from when the stop begins, not from when its first step does:
+// here an error whose text does not come takes a tenth of a second before that.
+func TestGraceCountsFromTheStop(t *testing.T) {
+	t.Setenv("NOTIFY_SOCKET", "/no/such/socket")
+	const grace = time.Second
+	release := make(chan struct{})
+	defer close(release)
+	app := pid1.App{Logger: discard, Shutdown: shutdown.Pipeline{Grace: grace}}
+	began := make(chan time.Time, 1)
+	app.Shutdown.Defer("hook", func(ctx context.Context) error {
+		if end, latest := deadline(ctx), (<-began).Add(grace); end.After(latest.Add(-grace / 20)) {
+			t.Errorf("the hook has until %v before the end of the grace, want a twentieth", latest.Sub(end))
+		}
+		return nil
+	})
+	s := run(t, &app, pid1.Func(func(context.Context) error { return textlessError{release} }))
+	<-app.Stopping()
+	began <- time.Now()
+	<-s.done
+	if start := s.report.Steps[0].Start; start < 100*time.Millisecond {
+		t.Errorf("the first step began %v after the stop: the test is void", start)
+	}
+}
+
+// A textlessError has no text until it is released.
+type textlessError struct{ release <-chan struct{} }
+
+func (e textlessError) Error() string { <-e.release; return "late" }
+
+// A grace that cannot be used is replaced by the default, and that is what the log
+// says of the stop.
+func TestGraceSourceAfterInvalid(t *testing.T) {
+	t.Setenv("SHUTDOWN_GRACE", "soon")
+	var log bytes.Buffer
+	app := pid1.App{Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	err := app.Run(t.Context(), pid1.Func(worker))
+	if want := `grace=10s grace_source="assumed: Docker"`; err == nil || !strings.Contains(log.String(), want) {
+		t.Errorf("Run: %v, the log does not say %s:\n%s", err, want, &log)
 	}
 }

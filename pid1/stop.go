@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/entrypoint-go/entrypoint/internal/term"
+	"github.com/entrypoint-go/entrypoint/shutdown"
 )
 
 // One stop is told more than once: timeout(1) signals its child and then its
@@ -28,6 +29,7 @@ type stop struct {
 	app     *App
 	begun   <-chan struct{} // closed when the stop begins; App.Stopping returns it
 	servers *servers
+	plan    shutdown.Plan // zero until the start has made it
 
 	// start ends when the stop begins: the context of what precedes it.
 	start       context.Context
@@ -40,13 +42,15 @@ type stop struct {
 	mu        sync.Mutex    // guards the rest
 	delay     delay         // before the servers stop; known before they serve
 	serving   bool          // servers run
+	ready     bool          // they take requests, or did when the stop began
+	known     bool          // steps of OnReady may have told others where we are
 	cause     error         // what began the stop; nil before
+	at        time.Time     // when it began
 	byContext time.Time     // when the end of ctx began the stop; else zero
 	failures  []error       // the cause, unless the stop is clean, and what panicked later
 	signaled  time.Time     // when the last stop signal that counts came
 	forcedBy  error         // nil until force
 	delayEnd  chan struct{} // closed to end the delay; nil when there is none to end
-	jobs      int           // that are not done
 	hangup    *call         // of OnHangup; nil when none runs
 	again     bool          // OnHangup is due once more
 }
@@ -69,9 +73,7 @@ func (s *stop) startServing(d delay, ready bool) bool {
 	if s.cause != nil {
 		return false
 	}
-	s.serving, s.delay = true, d
-	s.app.phase.Store(phaseServing)
-	s.app.ready.Store(ready)
+	s.serving, s.delay, s.ready = true, d, ready
 	return true
 }
 
@@ -82,8 +84,15 @@ func (s *stop) becomeReady() bool {
 	if s.cause != nil {
 		return false
 	}
-	s.app.ready.Store(true)
+	s.ready = true
 	return true
+}
+
+// announced notes whether others may send requests although the App is not ready.
+func (s *stop) announced(yes bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known = yes
 }
 
 // begin begins the stop and reports whether it did: only the first call does.
@@ -98,17 +107,15 @@ func (s *stop) beginLocked(cause, failure error) bool {
 	if s.cause != nil {
 		return false
 	}
-	s.cause = cause
+	s.cause, s.at = cause, time.Now()
 	if failure != nil {
 		s.failures = append(s.failures, failure)
 	}
-	if s.app.Ready() && s.delayDue(cause) { // else nobody was sent here yet
+	if (s.ready || s.known) && s.delayDue(cause) { // else nobody was sent here yet
 		s.delayEnd = make(chan struct{})
 	}
-	s.app.ready.Store(false)
-	s.app.phase.Store(phaseStopping)
+	s.cancelStart(cause) // whoever sees that the stop has begun sees this, too
 	s.app.endStopping(cause)
-	s.cancelStart(cause)
 	return true
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,9 +92,14 @@ func (s *stop) jobEnded(p *serverState) {
 		return // the stop has interrupted it
 	}
 	p.completed = true
-	if s.jobs--; s.jobs == 0 {
+	if len(s.unfinishedLocked()) == 0 {
 		s.beginLocked(&jobsDone{}, nil)
 	}
+}
+
+// unfinishedLocked are the jobs that are not done.
+func (s *stop) unfinishedLocked() []*serverState {
+	return slices.DeleteFunc(s.servers.all(), func(p *serverState) bool { return !p.job || p.completed })
 }
 
 // interruptedError says that a stop came before a job was done.
@@ -111,13 +117,11 @@ func (e *interruptedError) Error() string {
 func (e *interruptedError) As(target any) bool { return asSignal(e.cause, target) }
 
 // interrupted is an error for each job that is not done.
-func (s *stop) interrupted(servers []*serverState) (errs []error) {
+func (s *stop) interrupted() (errs []error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, p := range servers {
-		if p.job && !p.completed {
-			errs = append(errs, &interruptedError{p.name, s.cause})
-		}
+	for _, p := range s.unfinishedLocked() {
+		errs = append(errs, &interruptedError{p.name, s.cause})
 	}
 	return errs
 }

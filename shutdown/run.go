@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/entrypoint-go/entrypoint/internal/asynclog"
+	"github.com/entrypoint-go/entrypoint/internal/began"
 )
 
 // forceWait is how long a hook has to return when the shutdown is forced: long
@@ -43,13 +44,14 @@ func newRun(ctx context.Context, p *Pipeline) *run {
 		pipeline: p,
 		records:  records,
 		log:      slog.New(records),
-		begin:    time.Now(),
+		begin:    began.When(ctx),
 		timer:    time.NewTimer(limits.grace),
 		stacks:   newStacks(min(maxStackTime, limits.grace/100)),
 		report:   &Report{Cause: p.Cause, Steps: make([]Step, 0, len(p.first)+len(p.hooks)), Grace: limits.grace, config: err},
 		done:     make(chan struct{}),
 	}
-	base, cancel := context.WithCancelCause(context.WithValue(context.WithoutCancel(ctx), runKey{}, r))
+	values := began.At(context.WithoutCancel(ctx), time.Time{}) // a hook may run a Pipeline of its own
+	base, cancel := context.WithCancelCause(context.WithValue(values, runKey{}, r))
 	r.base, r.cancel = base, func() { cancel(context.Cause(ctx)) }
 	return r
 }
