@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,6 +48,7 @@ func bytesMain() int {
 	app := pid1.App{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	flag.DurationVar(&app.Shutdown.Grace, "grace", 0, "App.Shutdown.Grace")
 	isolate := flag.Bool("isolate", false, "call RunIsolated")
+	line := flag.Bool("line", false, "a line on PID 1's stdin ends the context of Run")
 	flag.Parse()
 	os.Setenv("ENTRYPOINT_NSTEST_HELPER", "bytes") // for RunIsolated's child
 
@@ -86,7 +88,12 @@ func bytesMain() int {
 	if *isolate {
 		run = app.RunIsolated
 	}
-	return pid1.ExitCode(run(context.Background(), server))
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if *line && pid1.IsInit() {
+		go func() { bufio.NewReader(os.Stdin).ReadString('\n'); cancel() }()
+	}
+	return pid1.ExitCode(run(ctx, server))
 }
 
 func listenSomewhere(addr string) net.Listener {
@@ -169,14 +176,18 @@ func startBytes(t *testing.T, args ...string) *process {
 func TestBytesArrive(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
-		{"-kind=http"}, {"-kind=tls"}, {"-kind=listen"}, {"-kind=func"}, {"-kind=command"}, {"-kind=http", "-isolate"},
+		{"-kind=http"}, {"-kind=tls"}, {"-kind=listen"}, {"-kind=func"}, {"-kind=command"}, {"-kind=http", "-isolate"}, {"-kind=http", "-isolate", "-line"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			t.Parallel()
 			p := startBytes(t, append(args, "-grace=1m")...)
 			addr := p.await("serving ")
 			conn := p.request(strings.TrimPrefix(args[0], "-kind="), addr)
-			p.signal(syscall.SIGTERM)
+			if slices.Contains(args, "-line") {
+				io.WriteString(p.stdin, "stop\n")
+			} else {
+				p.signal(syscall.SIGTERM)
+			}
 			ended := make(chan struct{})
 			go func() {
 				defer close(ended)

@@ -6,15 +6,12 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/signal"
-	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/entrypoint-go/entrypoint/internal/drain"
 	"github.com/entrypoint-go/entrypoint/internal/linux"
-	"github.com/entrypoint-go/entrypoint/reaper"
+	"github.com/entrypoint-go/entrypoint/shutdown"
 )
 
 // RunIsolated is Run with a minimal init as PID 1: it starts this program once
@@ -27,73 +24,58 @@ import (
 // What main does before RunIsolated is done in both processes, so call it early.
 // Before steps and hooks run in the child only, OnReap in PID 1 only. Where the
 // process is not PID 1, RunIsolated is Run.
+//
+// The end of ctx is a stop for the child, too. The child has four fifths of
+// Shutdown.Grace for its own stop. If it still runs when nine tenths are over, it
+// gets SIGKILL; what it leaves behind is ended as in Run.
 func (a *App) RunIsolated(ctx context.Context, srv ...Server) error {
 	if !IsInit() {
+		if grace, err := time.ParseDuration(os.Getenv(isolatedGrace)); err == nil {
+			os.Unsetenv(isolatedGrace) // it is not for what this process starts
+			a.Shutdown.Grace = grace
+		}
 		return a.Run(ctx, srv...)
 	}
 	return a.once(func() error { return a.isolate(ctx) })
 }
 
+// isolatedGrace is the environment variable by which PID 1 tells the child its
+// Shutdown.Grace.
+const isolatedGrace = "ENTRYPOINT_ISOLATED_GRACE"
+
 // isolate runs the servers in a child process that gets every signal and stops
-// itself.
+// itself. It is the one server of an App for PID 1, without the user's steps.
 func (a *App) isolate(ctx context.Context) error {
 	path, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("pid1: App.RunIsolated: the path of this program: %w", err)
 	}
 	child := &Child{Cmd: &exec.Cmd{
-		Path: path, Args: os.Args,
+		Path: path, Args: os.Args, Env: os.Environ(),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}}
-	child.logTo(a.log())
+	plan, err := a.Shutdown.Plan(0, 0)
+	if err == nil { // else the child reports it
+		child.Cmd.Env = append(child.Cmd.Env, isolatedGrace+"="+(plan.Grace*4/5).String())
+	}
+	init := &App{Signals: a.Signals, Logger: a.log(), OnReport: func(*shutdown.Report) {}}
+	init.Shutdown.Logger, init.Shutdown.Grace = a.log(), plan.Grace
+	init.Shutdown.Reserve = plan.Grace / 60 // of 95 %: for the steps after the child's, and one that may be added
 
-	signals := make(chan os.Signal, 64)
-	signal.Notify(signals, child.signals()...)
-	defer stopLater(signals)
-	stopOnEnd := context.AfterFunc(ctx, func() { child.signal(syscall.SIGTERM) })
-	defer stopOnEnd()
+	servers, _ := newServers([]Server{child})
+	s := newStop(ctx, init, servers)
+	s.plan, s.isolated = plan, child
+	defer init.watch(s)()
+	ignoreContext := context.AfterFunc(ctx, func() { s.contextEnded(context.Cause(ctx)) })
+	defer ignoreContext()
 	defer a.reap()()
-
-	ended := make(chan error, 1)
-	go func() { ended <- child.ListenAndServe() }()
-	var stopped time.Time // when the first stop signal came
-	var sent delivery
-	for {
-		select {
-		case received := <-signals:
-			if stopped.IsZero() && slices.Contains(a.stopSignals(), received) {
-				stopped = time.Now()
-				sent = newDelivery(nil)
-			}
-			child.signal(received)
-		case err := <-ended:
-			a.terminate(stopped, sent)
-			if err != nil {
-				return &ServerError{Server: child.name(), Err: err, program: true}
-			}
-			return nil
-		}
+	if s.startServing(delay{}, false) {
+		(*servers)[0].serve(s)
 	}
-}
-
-// terminate ends the processes that the servers' process left behind, in the
-// rest of the grace period, and waits for what clients have not received.
-func (a *App) terminate(stopped time.Time, sent delivery) {
-	plan, err := a.Shutdown.Plan(0, 1)
-	if err != nil {
-		return // the servers' process has reported the error
-	}
-	if stopped.IsZero() {
-		stopped = time.Now()
-	}
-	ctx, cancel := context.WithDeadline(context.Background(), stopped.Add(plan.Grace-plan.Grace/20))
-	defer cancel()
-	if err := reaper.Terminate(ctx); err != nil {
-		a.log().Warn("some processes did not end", "error", err)
-	}
-	if err := sent.await(ctx, a); err != nil {
-		a.log().Warn("some responses did not arrive", "error", err)
-	}
+	<-s.begun
+	err = init.stop(s, nil)
+	a.deadline = init.deadline
+	return err
 }
 
 // reap runs the reaper if it has anything to do, until the result is called.

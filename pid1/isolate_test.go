@@ -42,7 +42,14 @@ func isolatedMain() int {
 		_, err := fmt.Println("hook")
 		return err
 	})
-	return pid1.ExitCode(app.RunIsolated(context.Background(), pid1.Func(func(ctx context.Context) error {
+	if os.Args[1] == "force" {
+		app.Shutdown.Defer("hangs", func(ctx context.Context) error {
+			fmt.Println("hangs")
+			<-ctx.Done()
+			return nil
+		})
+	}
+	code := pid1.ExitCode(app.RunIsolated(context.Background(), pid1.Func(func(ctx context.Context) error {
 		switch os.Args[1] {
 		case "fork":
 			return forkAndWait()
@@ -60,6 +67,10 @@ func isolatedMain() int {
 		fmt.Println(context.Cause(ctx))
 		return nil
 	})))
+	if os.Args[1] == "stay" && !pid1.IsInit() {
+		time.Sleep(time.Hour)
+	}
+	return code
 }
 
 // forkAndWait does what a C library does that knows of no other children than
@@ -204,4 +215,32 @@ func TestIsolateElsewhere(t *testing.T) {
 	if want := fmt.Sprintf("before: pid1=false parent=%d\nhook\n", os.Getpid()); string(out) != want {
 		t.Errorf("got %v and\n%swant\n%s", err, out, want)
 	}
+}
+
+// A child that does not end gets SIGKILL inside the grace, of which its own stop has
+// had four fifths.
+func TestIsolateChildStays(t *testing.T) {
+	t.Parallel()
+	cmd := nstest.Command(t, "isolated", "stay")
+	cmd.Env = append(cmd.Env, "SHUTDOWN_GRACE=5s")
+	p := startCommand(t, cmd)
+	p.await("serving")
+	p.signal(syscall.SIGTERM)
+	p.await("hook")
+	p.wantExit(128 + 9)
+	p.wantLog("SIGKILL at 4s", `step=processes state=ok`, `step=`+filepath.Base(cmd.Path)+` state=failed`)
+}
+
+// The child's App counts the stop signals: a second one forces its stop.
+func TestIsolateForce(t *testing.T) {
+	t.Parallel()
+	cmd := nstest.Command(t, "isolated", "force")
+	cmd.Env = append(cmd.Env, "SHUTDOWN_GRACE=10m")
+	p := startCommand(t, cmd)
+	p.await("serving")
+	p.signal(syscall.SIGTERM)
+	p.await("hangs")
+	p.signalAgain(syscall.SIGINT)
+	p.wantExit(128 + 2)
+	p.wantLog("shutdown forced", "step=processes state=ok")
 }

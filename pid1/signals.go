@@ -131,13 +131,19 @@ func (a *App) wanted(servers []*serverState) []os.Signal {
 // stop signal.
 func (a *App) dispatch(s *stop, received os.Signal) {
 	switch {
-	case slices.Contains(a.stopSignals(), received):
+	case slices.Contains(a.stopSignals(), received) && s.counts():
 		s.receive(&SignalError{Signal: received})
 	case received == syscall.SIGHUP && a.OnHangup != nil:
 		s.hangUp()
 	case forward(s.servers.all(), received) == 0:
 		a.log().Info("signal ignored", "signal", sig.Name(received))
 	}
+}
+
+// counts reports whether this process acts on stop signals. Under RunIsolated it does
+// so on the first, and on those after the end of the child.
+func (s *stop) counts() bool {
+	return s.isolated == nil || s.reason() == nil || s.isolated.hasEnded()
 }
 
 // forwardable returns the signals to ask for on behalf of the servers that pass

@@ -31,6 +31,8 @@ type stop struct {
 	servers *servers
 	plan    shutdown.Plan // zero until the start has made it
 
+	isolated *Child // RunIsolated's, which counts stop signals as long as it runs; else nil
+
 	// start ends when the stop begins: the context of what precedes it.
 	start       context.Context
 	cancelStart context.CancelCauseFunc
