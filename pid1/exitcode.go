@@ -1,6 +1,7 @@
 package pid1
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -98,7 +99,7 @@ func ExitCode(err error) int {
 	if errors.Is(err, ErrForced) {
 		return signalCode(err)
 	}
-	if contains(err, hasPanic) {
+	if hasPanic(err) {
 		return exitPanic
 	}
 	if interrupted, ok := errs.AsType[*interruptedError](err); ok {
@@ -107,7 +108,7 @@ func ExitCode(err error) int {
 	if ended, ok := errs.AsType[*ServerError](err); ok {
 		return ended.exitCode()
 	}
-	if code := programCode(err); code != 0 {
+	if code := statusOf(err); code != 0 {
 		return code
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -130,33 +131,27 @@ func boundedExitCode(err error) int {
 // program has no exit code: "signal: killed", from exec.CommandContext, would
 // read as out of memory.
 func (e *ServerError) exitCode() int {
-	if !e.program && contains(e.Err, isProcessError) {
-		return exitError
+	code := 0
+	if e.program {
+		code = statusOf(e.Err)
+	} else {
+		code = exitCodeIn(e.Err)
 	}
-	if code := programCode(e.Err); code != 0 {
-		return code
-	}
-	return exitError
+	return cmp.Or(code, exitError)
 }
 
-// contains reports whether is returns true for any part of err.
-func contains(err error, is func(error) bool) bool {
-	if is(err) {
+// hasPanic reports whether a function of the user's panicked, in any part of err.
+func hasPanic(err error) bool {
+	if e, ok := err.(*shutdown.HookError); ok && e.Panic != nil {
 		return true
 	}
 	switch e := err.(type) {
 	case interface{ Unwrap() error }:
-		return contains(e.Unwrap(), is)
+		return hasPanic(e.Unwrap())
 	case interface{ Unwrap() []error }:
-		return slices.ContainsFunc(e.Unwrap(), func(part error) bool { return contains(part, is) })
+		return slices.ContainsFunc(e.Unwrap(), hasPanic)
 	}
 	return false
-}
-
-// hasPanic reports whether err is that of a function of the user's that panicked.
-func hasPanic(err error) bool {
-	e, ok := err.(*shutdown.HookError)
-	return ok && e.Panic != nil
 }
 
 // A processError is an *exec.ExitError. The type itself would link package os/exec
@@ -165,11 +160,6 @@ type processError interface {
 	error
 	ExitCode() int
 	Sys() any
-}
-
-func isProcessError(err error) bool {
-	_, ok := err.(processError)
-	return ok
 }
 
 // signalCode is 128+n if signal n is in err.
@@ -182,16 +172,25 @@ func signalCode(err error) int {
 	return exitError
 }
 
-// programCode returns the exit status of a program that failed with err, or 0.
-func programCode(err error) int {
+// statusOf returns the exit status of the program whose end err is, or that of
+// exitCodeIn.
+func statusOf(err error) int {
+	e, ok := err.(processError)
+	if !ok {
+		return exitCodeIn(err)
+	}
+	if status, ok := e.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return exitSignal + int(status.Signal())
+	}
+	return e.ExitCode()
+}
+
+// exitCodeIn returns the exit code that an error in err asks for, or 0. The program
+// of an *exec.ExitError in there was only a means.
+func exitCodeIn(err error) int {
 	switch e := err.(type) {
-	case nil, *shutdown.HookError:
+	case nil, *shutdown.HookError, processError:
 		return 0
-	case processError:
-		if status, ok := e.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-			return exitSignal + int(status.Signal())
-		}
-		return e.ExitCode()
 	case interface{ ExitCode() int }:
 		if code := e.ExitCode(); code >= 1 && code <= 255 {
 			return code
@@ -199,10 +198,10 @@ func programCode(err error) int {
 	}
 	switch e := err.(type) {
 	case interface{ Unwrap() error }:
-		return programCode(e.Unwrap())
+		return exitCodeIn(e.Unwrap())
 	case interface{ Unwrap() []error }:
 		for _, err := range e.Unwrap() {
-			if code := programCode(err); code != 0 {
+			if code := exitCodeIn(err); code != 0 {
 				return code
 			}
 		}

@@ -89,12 +89,20 @@ func TestExitCodeOfProgram(t *testing.T) {
 		if err == nil {
 			continue
 		}
-		worker := &pid1.ServerError{Server: "worker", Err: err} // TestCommandExitCode has a Command's
-		if got := pid1.ExitCode(worker); got != 1 {
+		inWorker := &pid1.ServerError{Server: "worker", Err: err} // TestCommandExitCode has a Command's
+		if got := pid1.ExitCode(inWorker); got != 1 {
 			t.Errorf("%s, in a worker: %d, want 1", test.script, got)
 		}
 		if got := pid1.ExitCode(&shutdown.HookError{Name: "hook", Err: err}); got != 1 {
 			t.Errorf("%s, in a hook: %d, want 1", test.script, got)
+		}
+		if got := pid1.ExitCode(fmt.Errorf("migrate: %w", err)); got != 1 {
+			t.Errorf("%s, in another error: %d, want 1", test.script, got)
+		}
+		app := pid1.App{Logger: discard}
+		app.Before("migrate", func(context.Context) error { return err })
+		if got := pid1.ExitCode(app.Run(t.Context(), pid1.Func(worker))); got != 1 {
+			t.Errorf("%s, in a step of Before: %d, want 1", test.script, got)
 		}
 	}
 }
