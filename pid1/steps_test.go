@@ -267,3 +267,54 @@ func TestGraceSourceAfterInvalid(t *testing.T) {
 		t.Errorf("Run: %v, the log does not say %s:\n%s", err, want, &log)
 	}
 }
+
+// A panic in a step of Before or OnReady that the stop has interrupted is one in the
+// report, with its stack, and in the exit code.
+func TestInterruptedStepPanics(t *testing.T) {
+	for _, where := range []string{"Before", "OnReady"} {
+		t.Run(where, func(t *testing.T) {
+			begun, stopping := make(chan struct{}), make(chan struct{})
+			app := pid1.App{Logger: slog.New(onMessage{slog.DiscardHandler, "stopping", func() { close(stopping) }})}
+			app.Shutdown.Logger, app.Shutdown.Grace = discard, time.Minute
+			panics := func(context.Context) error {
+				close(begun)
+				<-stopping // the stop has taken over the step
+				panicInStep()
+				return nil
+			}
+			if where == "Before" {
+				app.Before("step", panics)
+			} else {
+				app.OnReady("step", panics)
+			}
+			s := run(t, &app, pid1.Func(worker))
+			<-begun
+			_, err := s.stop()
+			if code := pid1.ExitCode(err); code != 2 {
+				t.Errorf("exit code %d, want 2: %v", code, err)
+			}
+			var e *shutdown.HookError
+			if step := s.report.Steps[0]; step.State != shutdown.Panicked || !errors.As(step.Err, &e) ||
+				e.Panic != "boom" || !strings.Contains(string(e.Stack), "panicInStep") {
+				t.Errorf("%v: %v; want it panicked, with the stack", step, step.Err)
+			}
+		})
+	}
+}
+
+func panicInStep() { panic("boom") }
+
+// onMessage is a log handler that calls f for records with this message.
+type onMessage struct {
+	slog.Handler
+	message string
+	f       func()
+}
+
+func (h onMessage) Enabled(context.Context, slog.Level) bool { return true }
+func (h onMessage) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == h.message {
+		h.f()
+	}
+	return nil
+}

@@ -64,9 +64,21 @@ func newHookError(name, prefix string, err error) *HookError {
 		e.Err = errors.New(text + " (" + broken.Err.Error() + ")")
 		e.state, e.Panic, e.Stack, e.text = broken.state, broken.Panic, broken.Stack, prefix+e.Err.Error()
 	case worst != nil:
-		e.state, e.Panic, e.Stack = worst.state, worst.Panic, worst.Stack
+		e.state, e.Panic, e.Stack = worst.badness(), worst.Panic, worst.Stack
 	}
 	return e
+}
+
+// badness is Stuck, Panicked or less. A HookError that another package has made for a
+// panic has no state.
+func (e *HookError) badness() State {
+	switch {
+	case e.state == Skipped:
+		return Failed // of another Pipeline
+	case e.Panic != nil:
+		return max(e.state, Panicked)
+	}
+	return e.state
 }
 
 // inspect calls each method that errors.Is and errors.As would call. It returns
@@ -100,7 +112,7 @@ func (t *tree) visit(err error) {
 		return
 	}
 	if e, ok := err.(*HookError); ok && e != nil {
-		if (e.state == Panicked || e.state == Stuck) && (t.worst == nil || e.state > t.worst.state) {
+		if bad := e.badness(); bad >= Panicked && (t.worst == nil || bad > t.worst.badness()) {
 			t.worst = e
 		}
 	}
