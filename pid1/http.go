@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -72,7 +71,7 @@ func (h *httpServer) name() string {
 		return "http " + h.listener.Addr().String()
 	}
 	addr := h.addr()
-	if h.bound != nil && strings.HasSuffix(addr, ":0") {
+	if h.bound != nil && portOf(addr) == 0 {
 		addr = h.bound.String()
 	}
 	if h.secure {

@@ -1,12 +1,15 @@
 package pid1
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -320,12 +323,28 @@ func (p *serverState) ownName() string {
 // title is the name, with the address that the server listens on.
 func (p *serverState) title() string {
 	b, ok := p.server.(interface{ boundTo() net.Addr })
-	if !ok || b.boundTo() == nil {
+	if !ok || b.boundTo() == nil || hasAddr(p.name, b.boundTo()) {
 		return p.name
 	}
-	addr := b.boundTo().String()
-	if port := addr[strings.LastIndex(addr, ":")+1:]; strings.Contains(p.name, port) {
-		return p.name
+	return p.name + " on " + b.boundTo().String()
+}
+
+// hasAddr reports whether the address, or one with its port, is in the name.
+func hasAddr(name string, addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return strings.Contains(name, addr.String())
 	}
-	return p.name + " on " + addr
+	return slices.ContainsFunc(strings.Fields(name), func(word string) bool { return portOf(word) == tcp.Port })
+}
+
+// portOf is the port in an address that net.Listen takes: 0 is any, and -1 one that
+// is not a number.
+func portOf(addr string) int {
+	_, port, err := net.SplitHostPort(addr)
+	n, portErr := strconv.Atoi(cmp.Or(port, "0"))
+	if err != nil || portErr != nil {
+		return -1
+	}
+	return n
 }
