@@ -197,35 +197,28 @@ func (c *check) result(a *App) (failure string) {
 // leave would be cut off, too.
 func (a *App) EndOnStop(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithCancelCause(r.Context())
-		defer cancel(nil)
-		stopping := a.stopContext()
-		defer context.AfterFunc(stopping, func() { cancel(context.Cause(stopping)) })()
+		ctx, cancel := a.UntilStopping(r.Context(), 0)
+		defer cancel()
 		h.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
 // UntilStopping returns a copy of ctx that also ends when a stop has begun and
-// after has passed since then, for a last message to be sent. It is for what a
-// client never ends: a watch, a subscription, server-sent events. Cancel it when
-// the work is done.
+// after has passed since then, for a last message to be sent; context.Cause then
+// says why the stop began. It is for what a client never ends: a watch, a
+// subscription, server-sent events. Cancel it when the work is done.
 func (a *App) UntilStopping(ctx context.Context, after time.Duration) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	go func() {
-		select {
-		case <-a.Stopping():
-		case <-ctx.Done():
-			return
-		}
-		over := time.NewTimer(after)
-		defer over.Stop()
-		select {
-		case <-over.C:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, cancel
+	ctx, cancel := context.WithCancelCause(ctx)
+	stopping := a.stopContext()
+	end := func() { cancel(context.Cause(stopping)) }
+	if stopping.Err() != nil && after <= 0 {
+		end() // before its user looks
+	}
+	forget := context.AfterFunc(stopping, func() { time.AfterFunc(after, end) })
+	return ctx, func() {
+		forget()
+		cancel(nil)
+	}
 }
 
 // Stats are numbers for a dashboard.

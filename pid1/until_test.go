@@ -2,6 +2,7 @@ package pid1_test
 
 import (
 	"context"
+	"runtime"
 	"testing"
 	"time"
 
@@ -29,22 +30,42 @@ func TestUntilStopping(t *testing.T) {
 		late, cancel := app.UntilStopping(t.Context(), 0)
 		defer cancel()
 		<-soon.Done()
-		<-late.Done()
+		if late.Err() == nil {
+			t.Error("the stop has begun, and a context that ends then goes on")
+		}
+		for _, ctx := range []context.Context{soon, late} {
+			if cause := context.Cause(ctx); cause != errStop {
+				t.Errorf("cause %v, want %v", cause, errStop)
+			}
+		}
 		if later.Err() != nil {
 			t.Error("an hour has passed in no time")
 		}
 		return nil
 	})
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, stop := context.WithCancelCause(t.Context())
 	worker := pid1.Func(func(ctx context.Context) error {
 		if soon.Err() != nil {
 			t.Error("ended before the stop")
 		}
-		stop()
+		stop(errStop)
 		<-ctx.Done()
 		return nil
 	})
 	if err := app.Run(ctx, worker); err != nil {
 		t.Error(err)
+	}
+}
+
+// A context costs no goroutine.
+func TestUntilStoppingManyTimes(t *testing.T) {
+	var app pid1.App
+	before := runtime.NumGoroutine()
+	for range 1000 {
+		_, cancel := app.UntilStopping(t.Context(), time.Hour)
+		defer cancel()
+	}
+	if more := runtime.NumGoroutine() - before; more > 100 { // other tests' may come and go
+		t.Errorf("%d goroutines more", more)
 	}
 }
