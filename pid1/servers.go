@@ -153,8 +153,9 @@ func isNil(s Server) bool {
 // When a stop begins, those that have not been started are not.
 //
 // Each server has a name and times of its own in log and report. It may use all
-// the time that the stop has left, less one Reserve (of [shutdown.Pipeline]) for
-// each server that stops after it: one that hangs takes nothing from the others.
+// the time that the stop has left, less one Reserve (of [shutdown.Pipeline]) and some
+// milliseconds for each server that stops after it: one that hangs takes nothing
+// from the others.
 // When the time is up or the stop is forced, those that are left stop at once.
 //
 // InOrder panics when there are no servers.
@@ -203,18 +204,27 @@ func (o *ordered) stops(members []*serverState) []shutdown.Hook {
 	return hooks
 }
 
+// overrun is kept beside the share of each server of an InOrder: one that ignores the
+// end of its time is given up on some milliseconds after that.
+const overrun = 20 * time.Millisecond
+
 // stopAll runs the stops one after the other, supervised like the steps of the stop.
 func (o *ordered) stopAll(ctx context.Context, stops []shutdown.Hook) error {
-	var reserve time.Duration
+	deadline, limited := ctx.Deadline()
+	left := time.Until(deadline)
+	each := left / time.Duration(len(stops))
+	late := min(overrun, each/2)
+	share := left / 20
 	if s, ok := ctx.Value(stopKey{}).(*stop); ok {
-		reserve = s.app.Shutdown.Reserve
+		share = s.app.Shutdown.Reserve
 	}
+	share = min(share, each-late)
+
 	errs := make([]error, len(stops))
 	var running sync.WaitGroup
 	for i, h := range stops {
-		if deadline, ok := ctx.Deadline(); ok {
-			left, after := time.Until(deadline), time.Duration(len(stops)-1-i)
-			h.Timeout = max(1, left-after*min(reserve, left/(after+1)))
+		if after := time.Duration(len(stops) - 1 - i); limited && after > 0 {
+			h.Timeout = max(1, share, time.Until(deadline)-late-after*(share+late))
 		}
 		done := make(chan struct{})
 		running.Go(func() {
