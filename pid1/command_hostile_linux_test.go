@@ -111,30 +111,33 @@ func (h seeing) Handle(ctx context.Context, r slog.Record) error {
 func TestCommandOutputHeld(t *testing.T) {
 	t.Parallel()
 	for _, code := range []int{0, 3} {
-		r, w := io.Pipe()
-		cmd := exec.Command("sh", "-c", fmt.Sprintf(`trap 'exit %d' TERM; sleep 60 & echo $!; while :; do sleep 0.01; done`, code))
-		cmd.Stdout = w
-		ctx, cancel := context.WithCancel(t.Context())
-		defer r.Close()
-		lines := bufio.NewReader(r)
-		go func() {
-			var holder int
-			fmt.Fscanln(lines, &holder)
-			t.Cleanup(func() { syscall.Kill(holder, syscall.SIGKILL) })
-			cancel()
-			io.Copy(io.Discard, lines)
-		}()
-		var log bytes.Buffer
-		app := pid1.App{Logger: slog.New(slog.NewTextHandler(&log, nil)), OnReport: func(*shutdown.Report) {}}
-		app.Shutdown.Grace = 2 * time.Second
-		child := pid1.Command(cmd)
-		err := app.Run(ctx, child)
-		if got := pid1.ExitCode(err); got != code || child.ExitCode() != code {
-			t.Errorf("exit code %d, child's %d, want %d: %v", got, child.ExitCode(), code, err)
-		}
-		if errors.Is(err, context.DeadlineExceeded) || !strings.Contains(log.String(), "set Cmd.WaitDelay") {
-			t.Errorf("got %v, want a log that says why:\n%s", err, &log)
-		}
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			t.Parallel()
+			r, w := io.Pipe()
+			cmd := exec.Command("sh", "-c", fmt.Sprintf(`trap 'exit %d' TERM; sleep 60 & echo $!; while :; do sleep 0.01; done`, code))
+			cmd.Stdout = w
+			ctx, cancel := context.WithCancel(t.Context())
+			defer r.Close()
+			lines := bufio.NewReader(r)
+			go func() {
+				var holder int
+				fmt.Fscanln(lines, &holder)
+				t.Cleanup(func() { syscall.Kill(holder, syscall.SIGKILL) })
+				cancel()
+				io.Copy(io.Discard, lines)
+			}()
+			var log bytes.Buffer
+			app := pid1.App{Logger: slog.New(slog.NewTextHandler(&log, nil)), OnReport: func(*shutdown.Report) {}}
+			app.Shutdown.Grace = 6 * time.Second
+			child := pid1.Command(cmd)
+			err := app.Run(ctx, child)
+			if got := pid1.ExitCode(err); got != code || child.ExitCode() != code {
+				t.Errorf("exit code %d, child's %d, want %d: %v", got, child.ExitCode(), code, err)
+			}
+			if errors.Is(err, context.DeadlineExceeded) || !strings.Contains(log.String(), "set Cmd.WaitDelay") {
+				t.Errorf("got %v, want a log that says why:\n%s", err, &log)
+			}
+		})
 	}
 }
 

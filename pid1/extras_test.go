@@ -129,6 +129,9 @@ func TestProbe(t *testing.T) {
 		{"no url", "unsupported protocol"},
 	} {
 		err := pid1.Probe(test.url)
+		for try := 0; try < 3 && test.want != "exceeded" && err != nil && strings.Contains(err.Error(), "exceeded"); try++ {
+			err = pid1.Probe(test.url) // the machine has stalled for 3 s
+		}
 		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%s: %v, want %q", test.url, err, test.want)
 		}

@@ -143,10 +143,11 @@ func TestIsolate(t *testing.T) {
 	}{
 		{"fork", "", before + "hook\n", 0},
 		{"fail", "", before + "hook\n", 42},
-		{"leave", "1s", before + "hook\ncleaned up\n", 1},
+		{"leave", "5s", before + "hook\ncleaned up\n", 1},
 	}
 	for _, test := range tests {
 		t.Run(test.serve, func(t *testing.T) {
+			t.Parallel()
 			cmd := nstest.Command(t, "isolated", test.serve)
 			cmd.Env = append(cmd.Env, "SHUTDOWN_GRACE="+test.grace)
 			var stderr bytes.Buffer

@@ -153,40 +153,43 @@ func TestInOrderDrainsBeforeTheNext(t *testing.T) {
 // A member that hangs is Stuck, and the ones after it have their time.
 func TestInOrderMemberHangs(t *testing.T) {
 	for _, beside := range []bool{false, true} {
-		release := make(chan struct{})
-		var left time.Duration
-		patient := pid1.Named("patient", pid1.Func(func(ctx context.Context) error { <-ctx.Done(); return nil }))
-		asked := &shutdownFunc{stop: func(ctx context.Context) error {
-			end, _ := ctx.Deadline()
-			left = time.Until(end)
-			return nil
-		}, done: make(chan struct{})}
-		hangs := pid1.Named("hangs", pid1.Func(func(context.Context) error { <-release; return nil }))
-		servers := []pid1.Server{pid1.InOrder(patient, pid1.Named("asked", asked), hangs)}
-		if beside {
-			servers = append(servers, pid1.Named("other", pid1.Func(worker)))
-		}
-		app := pid1.App{Logger: discard}
-		app.Shutdown.Grace, app.Shutdown.Reserve = 2*time.Second, 300*time.Millisecond
-		var report *shutdown.Report
-		app.OnReport = func(r *shutdown.Report) { report = r }
-		ctx, cancel := context.WithCancel(t.Context())
-		go func() { <-stopWhenReady(&app); cancel() }()
-		err := app.Run(ctx, servers...)
-		close(release)
-		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "hangs") {
-			t.Errorf("Run: %v, want that hangs is stuck", err)
-		}
-		want := "hangs=stuck asked patient"
-		if beside {
-			want = "servers=stuck(in order=stuck(" + want + ") other)"
-		}
-		if got := flat(report.Steps); got != want {
-			t.Errorf("report %q, want %q", got, want)
-		}
-		if left < 100*time.Millisecond {
-			t.Errorf("the next one had %v, want a Reserve of 300ms", left)
-		}
+		t.Run(fmt.Sprint("beside others: ", beside), func(t *testing.T) {
+			t.Parallel()
+			release := make(chan struct{})
+			var left time.Duration
+			patient := pid1.Named("patient", pid1.Func(func(ctx context.Context) error { <-ctx.Done(); return nil }))
+			asked := &shutdownFunc{stop: func(ctx context.Context) error {
+				end, _ := ctx.Deadline()
+				left = time.Until(end)
+				return nil
+			}, done: make(chan struct{})}
+			hangs := pid1.Named("hangs", pid1.Func(func(context.Context) error { <-release; return nil }))
+			servers := []pid1.Server{pid1.InOrder(patient, pid1.Named("asked", asked), hangs)}
+			if beside {
+				servers = append(servers, pid1.Named("other", pid1.Func(worker)))
+			}
+			app := pid1.App{Logger: discard}
+			app.Shutdown.Grace, app.Shutdown.Reserve = 8*time.Second, 2*time.Second
+			var report *shutdown.Report
+			app.OnReport = func(r *shutdown.Report) { report = r }
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() { <-stopWhenReady(&app); cancel() }()
+			err := app.Run(ctx, servers...)
+			close(release)
+			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "hangs") {
+				t.Errorf("Run: %v, want that hangs is stuck", err)
+			}
+			want := "hangs=stuck asked patient"
+			if beside {
+				want = "servers=stuck(in order=stuck(" + want + ") other)"
+			}
+			if got := flat(report.Steps); got != want {
+				t.Errorf("report %q, want %q", got, want)
+			}
+			if left < 100*time.Millisecond {
+				t.Errorf("the next one had %v, want a Reserve of 2s", left)
+			}
+		})
 	}
 }
 

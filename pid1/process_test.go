@@ -314,11 +314,11 @@ func TestProcessHookIgnoresContext(t *testing.T) {
 	t.Parallel()
 	p := start(t, "-hook=ignore", "-grace=3s")
 	p.await("serving ")
-	stopped := time.Now()
+	stopped, stalled := time.Now(), stalls(t)
 	p.signal(syscall.SIGTERM)
 	p.wantExit(124)
-	if took := time.Since(stopped); took > 3*time.Second {
-		t.Errorf("gone after %v, want within the grace of 3s", took)
+	if took := time.Since(stopped); took > 3*time.Second+stalled() {
+		t.Errorf("gone after %v, want within the grace of 3s; the machine has stalled for %v", took, stalled())
 	}
 	p.await("outer hook")
 	p.wantLog("stuck", "ignoreContext")
@@ -357,7 +357,8 @@ func TestProcessStopBeforeListening(t *testing.T) {
 // TestProcessKillsWhatIsLeft: a process that ignores SIGTERM gets SIGKILL inside
 // the grace, and that is no failure of the stop.
 func TestProcessKillsWhatIsLeft(t *testing.T) {
-	p := start(t, "-leave", "-grace=2s")
+	t.Parallel()
+	p := start(t, "-leave", "-grace=6s")
 	p.await("serving ")
 	p.signal(syscall.SIGTERM)
 	p.wantExit(0)
@@ -383,7 +384,7 @@ func TestReadyInKubernetes(t *testing.T) {
 		stop              syscall.Signal // 0: a request ends Run's context
 		want              string
 	}{
-		{"SIGTERM", "10.0.0.1", "3s", syscall.SIGTERM, "200"},
+		{"SIGTERM", "10.0.0.1", "1m", syscall.SIGTERM, "200"},
 		{"SIGTERM, default delay", "10.0.0.1", "0", syscall.SIGTERM, "200"},
 		{"SIGTERM, no delay", "10.0.0.1", "-1s", syscall.SIGTERM, "503"},
 		{"SIGINT", "10.0.0.1", "3s", syscall.SIGINT, "503"},
@@ -392,7 +393,7 @@ func TestReadyInKubernetes(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			cmd := nstest.Command(t, "app", "-delay="+test.delay, "-grace=20s")
+			cmd := nstest.Command(t, "app", "-delay="+test.delay, "-grace=2m")
 			cmd.Env = append(cmd.Env, "KUBERNETES_SERVICE_HOST="+test.host)
 			p := startCommand(t, cmd)
 			addr := p.await("serving ")
@@ -408,6 +409,9 @@ func TestReadyInKubernetes(t *testing.T) {
 			}
 			if got := p.await("stopping, readiness "); got != test.want {
 				t.Errorf("when the stop has begun: got %s, want %s", got, test.want)
+			}
+			if test.delay == "1m" {
+				p.signalAgain(syscall.SIGINT) // ends it
 			}
 			if got := p.await("readiness "); got != "503" {
 				t.Errorf("after the delay: got %s, want 503", got)
@@ -433,7 +437,9 @@ func TestProcessServesOnWhatIsDue(t *testing.T) {
 		body, err := io.ReadAll(res.Body)
 		return string(body), err
 	}
+	var last time.Time
 	for range 3 {
+		last = time.Now()
 		if body, err := request(); body != "quick" || err != nil {
 			t.Fatalf("got %q, %v", body, err)
 		}
@@ -441,6 +447,10 @@ func TestProcessServesOnWhatIsDue(t *testing.T) {
 	}
 	p.signal(syscall.SIGTERM)
 	time.Sleep(interval / 4)
+	if time.Since(last) > 2*interval-interval/4 {
+		p.exit()
+		t.Skip("the machine has stalled: the next request is overdue")
+	}
 	if body, err := request(); body != "quick" || err != nil {
 		t.Errorf("got %q, %v", body, err)
 	}

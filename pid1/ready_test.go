@@ -39,9 +39,9 @@ func TestReadyChecks(t *testing.T) {
 	<-stopWhenReady(&app)
 	release := make(chan struct{})
 	h := app.ReadyHandler(
-		pid1.Check{Name: "passes", Func: func(context.Context) error { return nil }},
-		pid1.Check{Name: "fails", Func: func(context.Context) error { return errors.New("password hunter2") }},
-		pid1.Check{Name: "panics", Func: func(context.Context) error { panic("hunter2") }},
+		pid1.Check{Name: "passes", Func: func(context.Context) error { return nil }, Timeout: time.Minute},
+		pid1.Check{Name: "fails", Func: func(context.Context) error { return errors.New("password hunter2") }, Timeout: time.Minute},
+		pid1.Check{Name: "panics", Func: func(context.Context) error { panic("hunter2") }, Timeout: time.Minute},
 		pid1.Check{Name: "hangs", Func: func(context.Context) error { <-release; return nil }, Timeout: 50 * time.Millisecond},
 	)
 	code, body := probe(h)

@@ -73,25 +73,28 @@ func TestHangupInterrupted(t *testing.T) {
 // A worker that returns the cause that it was given has not failed, even if a
 // signal has become the reason for the stop since.
 func TestWorkerReturnsFormerCause(t *testing.T) {
-	ctx, cancel := context.WithCancelCause(t.Context())
-	defer cancel(nil)
-	enough := errors.New("enough")
-	app := pid1.App{Logger: discard}
-	reason := make(chan error, 1)
-	app.OnReport = func(r *shutdown.Report) { reason <- r.Cause }
-	err := app.Run(ctx, pid1.Func(func(ctx context.Context) error {
-		cancel(enough)
-		<-ctx.Done()
-		syscall.Kill(os.Getpid(), syscall.SIGTERM)
-		time.Sleep(50 * time.Millisecond) // until the signal is the reason
-		return context.Cause(ctx)
-	}))
-	if err != nil {
-		t.Errorf("Run: %v, want nil", err)
+	for range 10 {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		defer cancel(nil)
+		enough := errors.New("enough")
+		app := pid1.App{Logger: discard}
+		var reason error
+		app.OnReport = func(r *shutdown.Report) { reason = r.Cause }
+		err := app.Run(ctx, pid1.Func(func(ctx context.Context) error {
+			cancel(enough)
+			<-ctx.Done()
+			syscall.Kill(os.Getpid(), syscall.SIGTERM)
+			time.Sleep(50 * time.Millisecond) // until the signal is the reason
+			return context.Cause(ctx)
+		}))
+		if err != nil {
+			t.Errorf("Run: %v, want nil", err)
+		}
+		if errors.As(reason, new(*pid1.SignalError)) {
+			return
+		}
 	}
-	if got := <-reason; !errors.As(got, new(*pid1.SignalError)) {
-		t.Errorf("cause %v, want the signal's: the test is void", got)
-	}
+	t.Error("the signal was never within a tenth of a second of the end of ctx: the test is void")
 }
 
 type slowWriter struct {
@@ -273,13 +276,14 @@ func TestRunInsideGrace(t *testing.T) {
 	app := pid1.App{Logger: slog.New(blockedHandler{release})}
 	app.Shutdown.Grace = time.Second
 	app.Shutdown.Defer("hangs", func(context.Context) error { <-release; return nil })
+	stalled := stalls(t)
 	var stopped time.Time
 	err := app.Run(t.Context(), pid1.Func(func(context.Context) error {
 		stopped = time.Now()
 		return errors.New("boom")
 	}))
-	if took := time.Since(stopped); took > time.Second {
-		t.Errorf("Run returned %v after the stop began, want within 1s: %v", took, err)
+	if took := time.Since(stopped); took > time.Second+stalled() {
+		t.Errorf("Run returned %v after the stop began, want within 1s; the machine has stalled for %v: %v", took, stalled(), err)
 	}
 }
 

@@ -135,10 +135,10 @@ func TestServiceForced(t *testing.T) {
 			func(ctx context.Context) error { stopped <- ctx.Err(); close(release); return nil }),
 		pid1.Named("hangs", pid1.Func(func(context.Context) error { <-release; return nil }))))
 	<-up
-	for range 2 { // begins the stop, forces it
-		syscall.Kill(syscall.Getpid(), syscall.SIGTERM)
-		time.Sleep(700 * time.Millisecond)
-	}
+	syscall.Kill(syscall.Getpid(), syscall.SIGTERM)
+	<-app.Stopping()
+	time.Sleep(700 * time.Millisecond) // else it is the same stop told again
+	syscall.Kill(syscall.Getpid(), syscall.SIGTERM)
 	if err := <-s.done; !errors.Is(err, pid1.ErrForced) || flat(s.report.Steps) != "hangs=stuck service=skipped" {
 		t.Errorf("Run: %v, report %q; want ErrForced, service skipped", err, flat(s.report.Steps))
 	}

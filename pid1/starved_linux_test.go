@@ -33,6 +33,7 @@ func starvedMain() int {
 	app.Shutdown.Grace = grace
 	app.OnReport = func(r *shutdown.Report) {
 		head, _, _ := strings.Cut(r.String(), "\n")
+		fmt.Println("late", r.Took > grace && strings.Contains(head, " taken, late"))
 		fmt.Println("report", head)
 	}
 	app.Shutdown.Defer("next", func(ctx context.Context) error {
@@ -153,7 +154,7 @@ func TestFrozen(t *testing.T) {
 				s.awaitState("T")
 				time.Sleep(8 * time.Second)
 				s.signal(syscall.SIGCONT)
-				s.end(0, "next true\nreport shutdown: SIGTERM, 5s grace, 8", "")
+				s.end(0, "next true\nlate true\nreport shutdown: SIGTERM, 5s grace, ", "")
 			})
 		})
 	}

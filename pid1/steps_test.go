@@ -145,7 +145,7 @@ func TestOnStopHangs(t *testing.T) {
 	t.Parallel()
 	release, begun := make(chan struct{}), make(chan struct{})
 	defer close(release)
-	app := pid1.App{Shutdown: shutdown.Pipeline{Grace: 4 * time.Second}}
+	app := pid1.App{Shutdown: shutdown.Pipeline{Grace: 20 * time.Second}}
 	ran := false
 	app.OnStop("runs", func(context.Context) error { ran = true; return nil })
 	app.OnStop("panics", func(context.Context) error { panic("boom") })

@@ -139,7 +139,7 @@ func TestStackOfManyGoroutines(t *testing.T) {
 func TestStackLeftOut(t *testing.T) {
 	crowd(t, 5000)
 	p := quiet()
-	p.Grace = time.Second // a hundredth of it is for stacks
+	p.Grace = 4 * time.Second // a hundredth of it is for stacks
 	stack := stuckStack(t, p, hanging(t))
 	if !strings.HasPrefix(stack, "left out: to list the 500") {
 		t.Errorf("the stack is\n%s", stack)

@@ -1,0 +1,50 @@
+package pid1_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+)
+
+// skipIfLate skips the test if the machine has stalled: so much time has passed since
+// began that what the test does next comes too late for what it wants to see.
+func skipIfLate(t *testing.T, began time.Time, limit time.Duration) {
+	t.Helper()
+	if took := time.Since(began); took > limit {
+		t.Skipf("the machine has stalled: %v have passed, want %v at most", took, limit)
+	}
+}
+
+// stalls measures how long the machine stalls, from now until the result is called: a
+// time that a test measures meanwhile may be longer by as much.
+func stalls(t *testing.T) func() time.Duration {
+	const tick = 10 * time.Millisecond
+	var mu sync.Mutex
+	last, late := time.Now(), time.Duration(0)
+	look := func() time.Duration {
+		mu.Lock()
+		defer mu.Unlock()
+		now := time.Now()
+		late += max(0, now.Sub(last)-2*tick)
+		last = now
+		return late
+	}
+	ticks, quit, done := time.NewTicker(tick), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-ticks.C:
+				look()
+			case <-quit:
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		ticks.Stop()
+		close(quit)
+		<-done
+	})
+	return look
+}
