@@ -24,6 +24,14 @@ func TestEndOnStop(t *testing.T) {
 		cause <- context.Cause(r.Context())
 		w.Write([]byte("event: bye\n\n"))
 	}
+	app.Shutdown.Defer("late request", func(context.Context) error {
+		app.EndOnStop(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if err := context.Cause(r.Context()); err != errStop {
+				t.Errorf("a request after the beginning of the stop: cause %v, want %v", err, errStop)
+			}
+		})).ServeHTTP(nil, httptest.NewRequest("GET", "/", nil))
+		return nil
+	})
 	s := serve(t, &app, &http.Server{Handler: app.EndOnStop(http.HandlerFunc(events))})
 	w := dial(t, s.addr)
 	w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -252,17 +252,22 @@ func TestBeforeMisused(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	app := pid1.App{Logger: discard}
-	panics := func(f func(context.Context) error) (text string) {
+	adders := map[string]func(string, func(context.Context) error){"Before": app.Before, "OnReady": app.OnReady, "OnStop": app.OnStop}
+	panics := func(kind string, f func(context.Context) error) (text string) {
 		defer func() { text = fmt.Sprint(recover()) }()
-		app.Before("step", f)
+		adders[kind]("step", f)
 		return ""
 	}
-	if got, want := panics(nil), `pid1: Before("step"): nil function`; got != want {
-		t.Errorf("nil function: panic %q, want %q", got, want)
+	for kind := range adders {
+		if got, want := panics(kind, nil), fmt.Sprintf("pid1: %s(%q): nil function", kind, "step"); got != want {
+			t.Errorf("nil function: panic %q, want %q", got, want)
+		}
 	}
 	_ = app.Run(ended, pid1.Func(worker))
-	if got, want := panics(worker), `pid1: Before("step") called after Run`; got != want {
-		t.Errorf("after Run: panic %q, want %q", got, want)
+	for _, kind := range []string{"Before", "OnReady"} {
+		if got, want := panics(kind, worker), fmt.Sprintf("pid1: %s(%q) called after Run", kind, "step"); got != want {
+			t.Errorf("after Run: panic %q, want %q", got, want)
+		}
 	}
 }
 

@@ -95,3 +95,31 @@ func TestSystemdGone(t *testing.T) {
 		}
 	}
 }
+
+// The service manager is told READY=1 when the steps of OnReady are done, and not
+// before.
+func TestSystemdAfterOnReady(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	manager, err := net.ListenPacket("unixgram", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	t.Setenv("NOTIFY_SOCKET", socket)
+	message := make([]byte, 4096)
+	var app pid1.App
+	app.OnReady("warm", func(context.Context) error {
+		manager.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		if n, _, err := manager.ReadFrom(message); err == nil {
+			t.Errorf("in OnReady it was told %q", message[:n])
+		}
+		return nil
+	})
+	s := run(t, &app, pid1.Func(worker))
+	<-stopWhenReady(&app)
+	manager.SetReadDeadline(time.Now().Add(time.Minute)) // against a test that hangs
+	if n, _, err := manager.ReadFrom(message); err != nil || !strings.HasPrefix(string(message[:n]), "READY=1\n") {
+		t.Errorf("then it was told %q, %v", message[:n], err)
+	}
+	s.stopCleanly()
+}
