@@ -37,7 +37,7 @@ func Command(cmd *exec.Cmd) *Child {
 // Rewrite has it. SIGHUP, SIGINT, SIGCONT, SIGTSTP, SIGTTIN and SIGTTOU are not
 // passed on if they were ignored when this process started: they stay ignored, in
 // the child too. All other signals have their default action in the child, also if
-// they were ignored, as SIGPIPE is by some programs: Go's runtime does not tell.
+// they were ignored, as SIGPIPE is by some programs: Go's runtime hides that.
 //
 // A stop sends the child the signal that began it, or SIGTERM, and SIGKILL
 // shortly before the deadline. Off Unix it ends the child at once.

@@ -82,7 +82,7 @@ func isLogged(err error) bool {
 //	124      a step, a hook or the drain ran out of time (context.DeadlineExceeded)
 //	1        any other error
 //
-// The first line that fits counts. The status of a program counts only if Run ran
+// The first line that applies counts. The status of a program counts only if Run ran
 // it as a Command, or if err is its [*exec.ExitError] itself; one that a Func or a
 // hook ran counts as 1. An error with a method ExitCode() int counts like a
 // program's if the result is from 1 to 255.

@@ -88,10 +88,10 @@ type App struct {
 	// ignored.
 	OnHangup func(context.Context) error
 
-	// Delay is how long the servers go on, not ready, after a stop begins: load
-	// balancers learn of it late. Zero means 5 s in Kubernetes
-	// ($KUBERNETES_SERVICE_HOST is set), or half of the grace if that is less, if
-	// one of the servers takes requests; elsewhere none. Negative means none.
+	// Delay is how long the servers go on, not ready, after a stop begins, because
+	// load balancers notice it late. If one of the servers takes requests, zero
+	// means 5 s in Kubernetes ($KUBERNETES_SERVICE_HOST is set), or half of the
+	// grace if that is less; elsewhere none. Negative means none.
 	// There is no delay after Ctrl-C on a terminal, and none when a server has
 	// returned or the last Job is done. There is none before the App is Ready,
 	// unless a step of OnReady has succeeded or is interrupted: it may have
@@ -103,8 +103,8 @@ type App struct {
 	// Zero means that the delay is not shortened.
 	Quiet time.Duration
 
-	// OnReport is called with the report of the stop before Run returns. If it
-	// does not return within Shutdown's Reserve, Run returns without it, with an
+	// OnReport is called with the report of the stop before Run returns. Its times
+	// count from the beginning of the stop. If OnReport does not return within Shutdown's Reserve, Run returns without it, with an
 	// error. Nil means one log record, and the timeline on stderr when that is a
 	// terminal.
 	OnReport func(*shutdown.Report)

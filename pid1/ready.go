@@ -229,8 +229,7 @@ type Stats struct {
 	Reaped   uint64 // orphans that were collected
 }
 
-// Stats returns the numbers of this moment. It costs a lock for each open
-// connection.
+// Stats returns the current numbers. It takes a lock for each open connection.
 func (a *App) Stats() Stats {
 	s := Stats{Phase: a.phase(), Ready: a.Ready(), Reaped: a.Reaper.Stats().Reaped}
 	counted := map[*http.Server]bool{} // one may have several listeners

@@ -30,11 +30,11 @@ import (
 // the connection, as WebSocket handlers do: end it when [App.Stopping] is closed.
 // (HTTP/2 connections of h2c.NewHandler are ended when idle. Server.Protocols does
 // without it, and then requests are counted and named.)
-// With several listeners it stops as a whole. Functions of its RegisterOnShutdown
+// One with several listeners stops as a whole. Functions of its RegisterOnShutdown
 // are called once, also if you call its Shutdown or Close.
 //
-// A Server of any other type gets its own Shutdown and no more; one that embeds an
-// *http.Server is such a type, and Run warns of it.
+// On a Server of any other type Run only calls Shutdown. A type that embeds an
+// *http.Server is such a type: Run logs a warning.
 type Server interface {
 	ListenAndServe() error
 	Shutdown(ctx context.Context) error
@@ -59,8 +59,8 @@ func (e *ServerError) Unwrap() error { return e.Err }
 
 // Named gives s a name for logs, errors and the report. Without one an
 // *http.Server is called "http :8080", or by the address that it got for ":0", a
-// Func "worker", a Job "job", and anything else by its type. The second one of a
-// name has a number.
+// Func "worker", a Job "job", and anything else by its type. The second server of
+// the same name gets a number.
 func Named(name string, s Server) Server { return &named{s, name} }
 
 type named struct {

@@ -37,7 +37,7 @@ func asSignal(cause error, target any) bool {
 	return false
 }
 
-// Reason is the signal's name, such as SIGTERM, for the head of a report.
+// Reason is the signal's name, such as SIGTERM, for the headline of a report.
 func (e *SignalError) Reason() string { return sig.Name(e.Signal) }
 
 // stopSignals returns the signals that begin a stop.

@@ -15,8 +15,9 @@ func skipIfLate(t *testing.T, began time.Time, limit time.Duration) {
 	}
 }
 
-// stalls measures how long the machine stalls, from now until the result is called: a
-// time that a test measures meanwhile may be longer by as much.
+// stalls measures how long the machine stalls, from now until the result is called. A
+// time that a test measures meanwhile may be longer by what that returns: twice the
+// stalls, since whatever was late after one is given some time more.
 func stalls(t *testing.T) func() time.Duration {
 	const tick = 10 * time.Millisecond
 	var mu sync.Mutex
@@ -27,7 +28,7 @@ func stalls(t *testing.T) func() time.Duration {
 		now := time.Now()
 		late += max(0, now.Sub(last)-2*tick)
 		last = now
-		return late
+		return 2 * late
 	}
 	ticks, quit, done := time.NewTicker(tick), make(chan struct{}), make(chan struct{})
 	go func() {

@@ -16,7 +16,7 @@ import (
 
 // Func makes a Server of a worker, such as a queue consumer. Its ctx ends when it
 // should stop, after any [App.Delay]; context.Cause(ctx) says why. It then has as
-// long as a server has to finish. What it returns after that is reported as an
+// much time to finish as a server has. What it returns after that is reported as an
 // error, unless it is nil, ctx's error or its cause.
 //
 // A worker that returns by itself stops the App: cleanly with nil, else with a

@@ -51,7 +51,7 @@ type Pipeline struct {
 	// Nil means slog.Default().
 	Logger *slog.Logger
 
-	// Cause is what starts the shutdown, for Report.Cause. May be nil.
+	// Cause is why the shutdown starts, for Report.Cause. May be nil.
 	Cause error
 
 	mu      sync.Mutex // guards the rest
@@ -86,7 +86,7 @@ func (p *Pipeline) Defer(name string, f func(context.Context) error) {
 
 // DeferLast is like Defer, but puts the hook at the bottom of the stack: it runs
 // after all others, whenever those were added, and after those of earlier calls
-// of DeferLast. Use it for what must see the end of the rest, such as a flush of
+// of DeferLast. Use it for what must run after the rest, such as a flush of
 // telemetry.
 func (p *Pipeline) DeferLast(name string, f func(context.Context) error) {
 	h := Hook{Name: name, Func: f}

@@ -8,8 +8,8 @@ import (
 
 type runKey struct{}
 
-// ReportFrom returns the report so far, for a hook: ctx is its context, or one made
-// of it. It has the steps that have ended, and Took until now. So a hook of
+// ReportFrom returns the report so far, for a hook: ctx is its context, or derived
+// from it. It has the steps that have ended, and Took until now. So a hook of
 // [Pipeline.DeferLast] can count what went wrong while metrics can still be sent:
 //
 //	stop.DeferLast("telemetry", func(ctx context.Context) error {
@@ -17,7 +17,7 @@ type runKey struct{}
 //		return provider.Shutdown(ctx)
 //	})
 //
-// It returns nil for a context that is not of a hook.
+// It returns nil for a context that is not a hook's.
 func ReportFrom(ctx context.Context) *Report {
 	r, ok := ctx.Value(runKey{}).(*run)
 	if !ok {
