@@ -64,7 +64,7 @@ func (a *App) isolate(ctx context.Context) error {
 
 	servers, _ := newServers([]Server{child})
 	s := newStop(ctx, init, servers)
-	s.plan, s.isolated = plan, child
+	s.plan, s.childEnded = plan, child.hasEnded
 	defer init.watch(s)()
 	ignoreContext := context.AfterFunc(ctx, func() { s.contextEnded(context.Cause(ctx)) })
 	defer ignoreContext()

@@ -35,7 +35,7 @@ type servers []*serverState
 // all are the servers that run: the members of a chain, not the chain.
 func (s servers) all() (all []*serverState) {
 	for _, p := range s {
-		if _, ok := p.server.(chain); ok {
+		if p.members != nil {
 			all = append(all, p.members...)
 		} else {
 			all = append(all, p)

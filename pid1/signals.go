@@ -143,7 +143,7 @@ func (a *App) dispatch(s *stop, received os.Signal) {
 // counts reports whether this process acts on stop signals. Under RunIsolated it does
 // so on the first, and on those after the end of the child.
 func (s *stop) counts() bool {
-	return s.isolated == nil || s.reason() == nil || s.isolated.hasEnded()
+	return s.childEnded == nil || s.reason() == nil || s.childEnded()
 }
 
 // forwardable returns the signals to ask for on behalf of the servers that pass

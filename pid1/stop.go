@@ -31,7 +31,9 @@ type stop struct {
 	servers *servers
 	plan    shutdown.Plan // zero until the start has made it
 
-	isolated *Child // RunIsolated's, which counts stop signals as long as it runs; else nil
+	// childEnded is nil but in RunIsolated, whose child counts the stop signals until
+	// then. It is a function so that *Child is linked by those who use it only.
+	childEnded func() bool
 
 	// start ends when the stop begins: the context of what precedes it.
 	start       context.Context
