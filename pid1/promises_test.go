@@ -372,3 +372,24 @@ func asInitAndNot(t *testing.T, f func(t *testing.T, start starter)) {
 		})
 	}
 }
+
+// A pod that was never ready does not become so because it is being ended.
+func TestNeverReadyInKubernetes(t *testing.T) {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+	app := pid1.App{Delay: 20 * time.Millisecond}
+	app.OnReady("register", func(ctx context.Context) error {
+		signalSelf(t, syscall.SIGTERM)
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	app.OnStop("probe", func(context.Context) error {
+		if code, _ := probe(app.ReadyHandler()); code != 503 {
+			t.Errorf("the probe's status is %d, want 503", code)
+		}
+		return nil
+	})
+	s := run(t, &app, pid1.Func(worker))
+	if err := <-s.done; err != nil || flat(s.report.Steps) != "OnReady register probe delay worker" {
+		t.Errorf("Run: %v, report %q", err, flat(s.report.Steps))
+	}
+}

@@ -107,7 +107,7 @@ func (a *App) stillRouted() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	by, ok := s.cause.(*SignalError)
-	return ok && by.Signal == syscall.SIGTERM && s.delayEnd != nil
+	return ok && by.Signal == syscall.SIGTERM && s.delayEnd != nil && s.ready
 }
 
 // A checkSet is the checks of one ReadyHandler.

@@ -26,9 +26,8 @@ func (a *App) stop(s *stop, running *shutdown.Hook) error {
 	servers := s.servers.all()
 	a.deadline = s.at.Add(plan.Grace - plan.Grace/100)
 	a.announce(s, plan)
-	var sent delivery
 	if IsInit() {
-		sent = newDelivery(servers)
+		a.deferLast(newDelivery(servers))
 	}
 
 	// Before every hook ends what still uses the things that hooks close.
@@ -57,9 +56,6 @@ func (a *App) stop(s *stop, running *shutdown.Hook) error {
 			_ = c.wait(ctx) // hungUp has dealt with it
 			return nil
 		}})
-	}
-	if IsInit() {
-		a.deferLast(sent)
 	}
 
 	a.Shutdown.Cause = s.reason()
