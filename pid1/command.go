@@ -47,9 +47,10 @@ func Command(cmd *exec.Cmd) *Child {
 // alone, or to its whole group if Cmd.SysProcAttr asks for Setpgid, Setsid or
 // Foreground.
 //
-// Sockets that systemd has opened for this process ($LISTEN_PID, $LISTEN_FDS) are
-// the child's, unless Cmd.ExtraFiles is set. The child then starts as this program,
-// which executes Cmd before its main runs.
+// On Linux, sockets that systemd has opened for this process ($LISTEN_PID,
+// $LISTEN_FDS) are the child's, unless Cmd.ExtraFiles or Cmd.SysProcAttr.Chroot is
+// set. The child then starts as this program, which executes Cmd before its main
+// runs.
 type Child struct {
 	// Cmd is the program. It must be set, and not be used for anything else. Stdin, Stdout
 	// and Stderr are the null device unless they are set. If Stdout or Stderr is
@@ -67,8 +68,7 @@ type Child struct {
 	ended   chan struct{} // closed when the child has ended, or never will start
 	err     error         // of ListenAndServe; valid when ended is closed
 
-	cut     chan struct{} // closed when a stop waits no longer for the child's output
-	cutOnce sync.Once
+	cut chan struct{} // closed when a stop waits no longer for the child's output
 
 	// What SysProcAttr asks for, decided before the start.
 	group    bool // signals go to the group
@@ -76,11 +76,11 @@ type Child struct {
 
 	// mu guards the rest, and keeps signals from a PID that is no longer the
 	// child's.
-	mu      sync.Mutex
-	state   childState
-	pending []os.Signal // that arrived before it ran
-	log     *slog.Logger
-	said    bool // that signals do not arrive
+	mu         sync.Mutex
+	state      childState
+	pending    []os.Signal // that arrived before it ran
+	log        *slog.Logger
+	complained bool // that signals do not arrive
 }
 
 type childState int
@@ -89,7 +89,8 @@ const (
 	childNew childState = iota
 	childStarting
 	childRunning
-	childEnded // or never to be started
+	childEnded     // or could not be started
+	childCancelled // never to be started
 )
 
 // problem says why the child cannot run, if it cannot.
@@ -118,7 +119,8 @@ func (c *Child) runs() bool { return c.Cmd.Process != nil }
 
 // ListenAndServe starts the program and returns when it has ended: nil for exit
 // status 0, an [*exec.ExitError] for others, an [*ExecError] if it could not be
-// started. After Shutdown it starts nothing and returns nil. A Child runs once.
+// started. If Shutdown came first it starts nothing and returns nil. A Child runs
+// once: a second call is an error.
 func (c *Child) ListenAndServe() error {
 	c.prepare()
 	c.mu.Lock()
@@ -133,7 +135,7 @@ func (c *Child) ListenAndServe() error {
 		defer close(c.ended)
 		c.err = c.run()
 		return c.err
-	case childEnded:
+	case childCancelled:
 		return nil
 	}
 	return errors.New("pid1: Command: the program was started before: an exec.Cmd runs once, make a new one")
@@ -157,10 +159,16 @@ func (c *Child) run() error {
 
 	// As long as the dead child is a zombie, nobody else has its PID. After that
 	// no signal must be sent.
-	c.awaitEnd()
-	c.enter(childEnded)
 	defer c.takeTerminal()
-	return c.wait(c.peekStatus())
+	status, ended := c.awaitEnd()
+	if !ended {
+		// Only Wait can tell. A signal to the child itself is safe meanwhile, by
+		// package os; one to its group may come a moment too late.
+		defer c.enter(childEnded)
+		return c.Cmd.Wait()
+	}
+	c.enter(childEnded)
+	return c.wait(status)
 }
 
 // enter enters a state after childStarting.
@@ -272,8 +280,9 @@ func (c *Child) cancelStart() bool {
 	if c.state != childNew {
 		return false
 	}
-	c.state = childEnded
+	c.state = childCancelled
 	c.err = errors.New("never started")
+	close(c.settled)
 	close(c.ended)
 	return true
 }
@@ -334,8 +343,13 @@ func (e *heldError) ExitCode() int { return e.status }
 func (c *Child) cutOutput() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state == childEnded {
-		c.cutOnce.Do(func() { close(c.cut) })
+	if c.state != childEnded {
+		return false
 	}
-	return c.state == childEnded
+	select {
+	case <-c.cut: // already
+	default:
+		close(c.cut)
+	}
+	return true
 }

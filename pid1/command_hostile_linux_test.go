@@ -15,6 +15,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/entrypoint-go/entrypoint/internal/nstest"
 	"github.com/entrypoint-go/entrypoint/pid1"
@@ -24,6 +27,7 @@ import (
 func init() {
 	helpers["command of another user"] = anotherUsersCommand
 	helpers["isolated listener"] = isolatedListener
+	helpers["command without waitid"] = withoutWaitid
 }
 
 // A child that stops itself is continued by somebody else. Where no shell would
@@ -187,4 +191,69 @@ func isolatedListener() int {
 		}
 		return nil
 	})))
+}
+
+// Where the end of a child cannot be awaited without collecting it, as off Linux,
+// the child still gets its signals, and its status counts.
+func TestCommandWithoutWaitid(t *testing.T) {
+	for _, attr := range []string{"", "group"} {
+		cmd := nstest.Child(t, "command without waitid", attr)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		cmd.Stderr = &log
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewReader(out)
+		for _, c := range []struct {
+			want string
+			next syscall.Signal
+		}{{"ready\n", syscall.SIGUSR1}, {"USR1\n", syscall.SIGTERM}} {
+			if line, _ := lines.ReadString('\n'); line != c.want {
+				t.Errorf("%q: got %q, want %q", attr, line, c.want)
+			}
+			cmd.Process.Signal(c.next)
+		}
+		if cmd.Wait(); cmd.ProcessState.ExitCode() != 5 || strings.Contains(log.String(), "killed") {
+			t.Errorf("%q: %v, want exit status 5 by SIGTERM:\n%s", attr, cmd.ProcessState, &log)
+		}
+	}
+}
+
+func withoutWaitid() int {
+	if err := refuse(unix.SYS_WAITID, unix.ENOSYS); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	cmd := exec.Command("sh", "-c", `trap 'echo USR1' USR1; trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done`)
+	cmd.Stdout = os.Stdout
+	if os.Args[1] == "group" {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	}
+	app := pid1.App{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	app.Shutdown.Grace = 4 * time.Second
+	return pid1.ExitCode(app.Run(context.Background(), pid1.Command(cmd)))
+}
+
+// refuse makes a system call fail in all threads of this process and in its
+// children.
+func refuse(call uint32, errno syscall.Errno) error {
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the number of the system call
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: call, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0x00050000 | uint32(errno)}, // SECCOMP_RET_ERRNO
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0x7fff0000},                 // SECCOMP_RET_ALLOW
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	_, _, failed := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog)))
+	if failed != 0 {
+		return failed
+	}
+	return nil
 }

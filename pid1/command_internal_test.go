@@ -3,8 +3,11 @@
 package pid1
 
 import (
+	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"syscall"
 	"testing"
 )
@@ -42,6 +45,62 @@ func TestKillWhileStarting(t *testing.T) {
 		}
 		if got, want := ExitCode(<-done), 128+int(syscall.SIGKILL); got != want {
 			t.Errorf("exit code %d, want %d", got, want)
+		}
+	}
+}
+
+// A child that was stopped before its start is settled: a forced stop does not wait
+// for it.
+func TestSettledWithoutStart(t *testing.T) {
+	child := &Child{Cmd: exec.Command("false")}
+	if err := child.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-child.settled:
+	default:
+		t.Error("nobody knows that it will not run")
+	}
+}
+
+// The Cmd is as before once the child has the sockets. In a chroot, and off Linux,
+// there is no /proc/self/exe to pass them through.
+func TestPassSockets(t *testing.T) {
+	env := []string{fmt.Sprint("LISTEN_PID=", os.Getpid()), "LISTEN_FDS=1"}
+	for _, c := range []struct {
+		attr *syscall.SysProcAttr
+		pass bool
+	}{{nil, runtime.GOOS == "linux"}, {&syscall.SysProcAttr{Chroot: "/"}, false}} {
+		child := &Child{Cmd: exec.Command("sh")}
+		child.Cmd.Env, child.Cmd.SysProcAttr = env, c.attr
+		path := child.Cmd.Path
+		child.prepare()
+		started := child.passSockets()
+		if pass := child.Cmd.Path != path; pass != c.pass {
+			t.Errorf("%+v: sockets pass: %v, want %v", c.attr, pass, c.pass)
+		}
+		started()
+		if got := child.Cmd; got.Path != path || !slices.Equal(got.Env, env) || got.ExtraFiles != nil {
+			t.Errorf("%+v: left %q, %q, %v", c.attr, got.Path, got.Env, got.ExtraFiles)
+		}
+	}
+}
+
+// The group that gets signals and the terminal is the one that the child is in.
+func TestProcessGroup(t *testing.T) {
+	for _, c := range []struct {
+		attr syscall.SysProcAttr
+		want int
+	}{
+		{syscall.SysProcAttr{}, 7},
+		{syscall.SysProcAttr{Setpgid: true}, 7},
+		{syscall.SysProcAttr{Setpgid: true, Pgid: 5}, 5},
+		{syscall.SysProcAttr{Foreground: true, Pgid: 5}, 5},
+		{syscall.SysProcAttr{Setsid: true, Pgid: 5}, 7},
+	} {
+		child := &Child{Cmd: &exec.Cmd{SysProcAttr: &c.attr, Process: &os.Process{Pid: 7}}}
+		if got := child.pgid(); got != c.want {
+			t.Errorf("%+v: got %d, want %d", c.attr, got, c.want)
 		}
 	}
 }

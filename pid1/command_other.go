@@ -15,9 +15,7 @@ func (c *Child) stop(os.Signal) error { return c.send(os.Kill) }
 
 func (c *Child) signals() []os.Signal { return nil }
 
-func (c *Child) awaitEnd() {}
-
-func (c *Child) peekStatus() int { return exitError }
+func (c *Child) awaitEnd() (status int, ended bool) { return exitError, false }
 
 func (c *Child) giveTerminal() {}
 

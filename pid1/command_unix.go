@@ -5,6 +5,7 @@ package pid1
 import (
 	"errors"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,15 +39,19 @@ func (c *Child) sendSignal(s os.Signal) error {
 	if !c.group || !ok {
 		return c.Cmd.Process.Signal(s)
 	}
-	pgid := c.Cmd.Process.Pid
-	if attr := c.Cmd.SysProcAttr; attr.Pgid != 0 && !attr.Setsid {
-		pgid = attr.Pgid
-	}
-	err := syscall.Kill(-pgid, number)
+	err := syscall.Kill(-c.pgid(), number)
 	if errors.Is(err, syscall.ESRCH) {
 		return os.ErrProcessDone
 	}
 	return err
+}
+
+// pgid is the process group of the child, which has been started.
+func (c *Child) pgid() int {
+	if attr := c.Cmd.SysProcAttr; attr.Pgid != 0 && !attr.Setsid {
+		return attr.Pgid
+	}
+	return c.Cmd.Process.Pid
 }
 
 // stop asks the child to end. SIGCONT is for a child that is stopped.
@@ -71,10 +76,11 @@ func (c *Child) signals() (signals []os.Signal) {
 	return signals
 }
 
-// awaitEnd returns when the child has ended, and leaves its status to Wait. Off
-// Linux it returns at once. When the child stops, it stops this process.
-func (c *Child) awaitEnd() {
-	linux.AwaitExit(c.Cmd.Process.Pid, func(stoppedBy syscall.Signal) {
+// awaitEnd returns the exit status of the child when that has ended, and leaves it
+// to Wait. Where that cannot be done it returns at once, and ended is false. When
+// the child stops, awaitEnd stops this process.
+func (c *Child) awaitEnd() (status int, ended bool) {
+	return linux.AwaitExit(c.Cmd.Process.Pid, func(stoppedBy syscall.Signal) {
 		// A shell that started us waits for us to stop, not for the child. But
 		// SIGSTOP comes from a debugger or an operator, and is for the child.
 		switch stoppedBy {
@@ -87,10 +93,6 @@ func (c *Child) awaitEnd() {
 		}
 	})
 }
-
-// peekStatus is the exit status of the child, which has ended and has not been
-// waited for.
-func (c *Child) peekStatus() int { return linux.PeekStatus(c.Cmd.Process.Pid) }
 
 // inForeground reports whether file is the terminal of this session, and this
 // process in its foreground.
@@ -107,7 +109,7 @@ func (c *Child) giveTerminal() {
 	defer c.mu.Unlock()
 	file, ok := c.Cmd.Stdin.(*os.File)
 	if c.terminal && ok && c.state == childRunning && inForeground(file) {
-		_ = linux.SetForeground(file, c.Cmd.Process.Pid) // the terminal may have gone
+		_ = linux.SetForeground(file, c.pgid()) // the terminal may have gone
 	}
 }
 
@@ -118,7 +120,7 @@ func (c *Child) takeTerminal() {
 	if !c.terminal || !ok {
 		return
 	}
-	if pgrp, err := linux.Foreground(file); err == nil && pgrp == c.Cmd.Process.Pid {
+	if pgrp, err := linux.Foreground(file); err == nil && pgrp == c.pgid() {
 		_ = linux.SetForeground(file, syscall.Getpgrp())
 	}
 }
@@ -157,9 +159,13 @@ func becomeListener() (none struct{}) {
 }
 
 // passSockets changes c.Cmd so that the sockets which are for this process are for
-// the child, and returns what is to be done after the start. It changes nothing if
-// there are none, or if Cmd has ExtraFiles, which have the same numbers.
+// the child, and returns what undoes that after the start. It changes nothing if
+// there are none, if Cmd has ExtraFiles, which have the same numbers, and where
+// there is no /proc/self/exe.
 func (c *Child) passSockets() (started func()) {
+	if runtime.GOOS != "linux" || c.Cmd.SysProcAttr.Chroot != "" || len(c.Cmd.ExtraFiles) > 0 {
+		return func() {}
+	}
 	env := c.Cmd.Environ()
 	number := func(name string) int {
 		n := 0
@@ -170,8 +176,8 @@ func (c *Child) passSockets() (started func()) {
 		}
 		return n
 	}
-	n, path := number(listenFDs), c.Cmd.Path
-	if number(listenPID) != os.Getpid() || n <= 0 || len(c.Cmd.ExtraFiles) > 0 || c.Cmd.Err != nil || !executable(path) {
+	n, path, was := number(listenFDs), c.Cmd.Path, c.Cmd.Env
+	if number(listenPID) != os.Getpid() || n <= 0 || c.Cmd.Err != nil || !executable(path) {
 		return func() {}
 	}
 	var sockets []*os.File
@@ -179,7 +185,7 @@ func (c *Child) passSockets() (started func()) {
 		for _, s := range sockets {
 			s.Close()
 		}
-		c.Cmd.Path, c.Cmd.ExtraFiles = path, nil
+		c.Cmd.Path, c.Cmd.ExtraFiles, c.Cmd.Env = path, nil, was
 	}
 	for fd := 3; fd < 3+n; fd++ {
 		// A copy: an os.File of the descriptor itself would close it one day.

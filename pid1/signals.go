@@ -248,7 +248,7 @@ func (c *Child) send(s os.Signal) error {
 	case s == nil:
 	case c.state == childRunning:
 		return c.sendLocked(s)
-	case c.state != childEnded:
+	case c.state < childRunning:
 		c.pending = append(c.pending, s)
 	}
 	return nil
@@ -262,8 +262,8 @@ func (c *Child) sendLocked(s os.Signal) error {
 		return nil
 	}
 	err = fmt.Errorf("send %s to the child: %w", sig.Name(s), err)
-	if !c.said {
-		c.said = true
+	if !c.complained {
+		c.complained = true
 		c.complainLocked("the child may not be signalled by this process", err)
 	}
 	return err

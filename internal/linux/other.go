@@ -12,9 +12,7 @@ func IsSubreaper() (bool, error) { return false, errors.ErrUnsupported }
 
 func SetSubreaper(bool) error { return errors.ErrUnsupported }
 
-func AwaitExit(pid int, stopped func(syscall.Signal)) {}
-
-func PeekStatus(pid int) int { return 1 }
+func AwaitExit(int, func(syscall.Signal)) (status int, ended bool) { return 1, false }
 
 func GroupOrphaned() bool { return false }
 

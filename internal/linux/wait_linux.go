@@ -90,40 +90,30 @@ func peek(idType, id int, info *unix.Siginfo) unix.Errno {
 	return errno
 }
 
-// AwaitExit returns when the child pid has ended, and leaves its status to be
-// waited for. It calls stopped with the signal whenever one stops the child. It
-// returns at once if there is no such child.
-func AwaitExit(pid int, stopped func(syscall.Signal)) {
+// AwaitExit returns when the child pid has ended, and leaves it a zombie. The
+// status is that of a shell, 128+n if signal n ended the child, and 1 if somebody
+// else has collected it. AwaitExit calls stopped with the signal whenever one stops
+// the child. It returns at once where nobody can tell: off Linux, and where waitid
+// is refused. Then ended is false.
+func AwaitExit(pid int, stopped func(syscall.Signal)) (status int, ended bool) {
 	for {
 		if _, err := Waitid(unix.P_PID, pid, unix.WEXITED|unix.WSTOPPED|unix.WNOWAIT); err != nil {
-			return
+			return 1, err == unix.ECHILD
 		}
-		child, err := Waitid(unix.P_PID, pid, unix.WSTOPPED|unix.WNOHANG)
-		if err != nil {
-			return
-		}
-		if child.PID != 0 {
+		// A dead child can never stop: for that there is ECHILD here.
+		if child, err := Waitid(unix.P_PID, pid, unix.WSTOPPED|unix.WNOHANG); err == nil && child.PID != 0 {
 			stopped(syscall.Signal(child.Status))
 			continue
 		}
 		// It has ended, or was continued meanwhile.
-		ended, err := Waitid(unix.P_PID, pid, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG)
-		if err != nil || ended.PID != 0 {
-			return
+		switch child, err := Waitid(unix.P_PID, pid, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG); {
+		case err != nil:
+			return 1, err == unix.ECHILD
+		case child.PID == 0:
+		case child.Exited():
+			return child.Status, true
+		default:
+			return 128 + child.Status, true
 		}
-	}
-}
-
-// PeekStatus returns the exit status of a dead child as a shell has it, 128+n if
-// signal n ended it, and leaves the child a zombie. It returns 1 if that is unknown.
-func PeekStatus(pid int) int {
-	child, err := Waitid(unix.P_PID, pid, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG)
-	switch {
-	case err != nil || child.PID == 0:
-		return 1
-	case child.Exited():
-		return child.Status
-	default:
-		return 128 + child.Status
 	}
 }

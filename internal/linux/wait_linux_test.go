@@ -99,17 +99,22 @@ func TestAwaitExit(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []syscall.Signal
-	AwaitExit(cmd.Process.Pid, func(sig syscall.Signal) {
+	status, ended := AwaitExit(cmd.Process.Pid, func(sig syscall.Signal) {
 		got = append(got, sig)
 		cmd.Process.Signal(syscall.SIGCONT)
 	})
+	if status != 7 || !ended {
+		t.Errorf("status %d, ended: %v, want 7, true", status, ended)
+	}
 	if want := []syscall.Signal{syscall.SIGSTOP, syscall.SIGTSTP}; !slices.Equal(got, want) {
 		t.Errorf("stopped by %v, want %v", got, want)
 	}
 	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 7 {
 		t.Errorf("Wait: %v, want exit status 7", err)
 	}
-	AwaitExit(cmd.Process.Pid, nil) // no such child
+	if status, ended := AwaitExit(cmd.Process.Pid, nil); status != 1 || !ended {
+		t.Errorf("no such child: status %d, ended: %v, want 1, true", status, ended)
+	}
 }
 
 // What is no terminal has no foreground.
