@@ -21,12 +21,21 @@ func TerminateSlowly(ctx context.Context) error {
 }
 
 // Work is how a Reaper did what Stats counts.
-type Work = work
+type Work struct {
+	Sweeps int           // over the children
+	Spared int           // dead children that have an owner, and were left to it
+	Busy   time.Duration // processor time of the sweeps
+}
 
+// Work is zero while the Reaper does not run.
 func (r *Reaper) Work() Work {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.work
+	process.Lock()
+	defer process.Unlock()
+	if process.sweeper == nil || process.sweeper.r != r {
+		return Work{}
+	}
+	w := process.sweeper.work
+	return Work{w.sweeps, w.spared, w.busy}
 }
 
 // Asleep reports whether a Reaper's thread waits in the kernel.

@@ -2,6 +2,7 @@ package reaper_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -220,6 +221,33 @@ func init() {
 		if own.Process != nil { // the first sweeps could have had it, and it is old enough
 			p.check("Wait", fmt.Sprint(own.Wait()), "exit status 7")
 		}
+		return p.stop()
+	}
+}
+
+// A log that blocks holds up neither the Reaper nor Terminate.
+func TestBlockedLog(t *testing.T) { inBothModes(t, "blocked log") }
+
+// blocking is a log that never returns.
+type blocking struct{ slog.Handler }
+
+func (blocking) Handle(context.Context, slog.Record) error { select {} }
+
+func init() {
+	helpers["blocked log"] = func() int {
+		p := &probe{exits: make(chan reaper.Exit, 4096), done: make(chan error, 1)}
+		p.Subreaper = true
+		p.OnReap = func(e reaper.Exit) { p.exits <- e }
+		p.Logger = slog.New(blocking{slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})})
+		p.start()
+		p.await("first sweep", func() bool { return p.Work().Sweeps > 0 })
+		pid, end := orphan(5)
+		p.check("filter", refuseEverywhere(unix.SYS_PIDFD_OPEN), nil) // which is logged
+		end()
+		p.check("exit", p.next(), reaper.Exit{PID: pid, Code: 5})
+		pid = sleeper(p, false, "exit", "3")
+		checkTerminate(p)
+		p.check("dead", dead(pid), true)
 		return p.stop()
 	}
 }

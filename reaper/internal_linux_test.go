@@ -136,6 +136,78 @@ func TestWakeInVain(t *testing.T) {
 	s.wake(nil)
 }
 
+// What the kernel answers about a number that no process has any more, or a thread
+// only, is no refusal: ESRCH, EINVAL before Linux 6.15, ENOENT since then.
+func TestOpenGone(t *testing.T) {
+	s := testSweeper(t)
+	quit := make(chan struct{})
+	defer close(quit)
+	thread := make(chan int)
+	go func() {
+		runtime.LockOSThread()
+		thread <- unix.Gettid()
+		<-quit
+	}()
+	for _, pid := range []int{<-thread, 1 << 30} {
+		if batch := s.open([]zombie{{pid: pid, fd: -1}}); len(batch) > 0 || s.noOpen {
+			t.Errorf("%d: got %v, and refused: %v", pid, batch, s.noOpen)
+		}
+	}
+}
+
+// testSweeper is a sweeper that no Reaper uses.
+func testSweeper(t *testing.T) *sweeper {
+	t.Helper()
+	s, err := newSweeper(&Reaper{Logger: silent}, standard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.close)
+	return s
+}
+
+// zombieChild is a child that is dead, until wait is called.
+func zombieChild(t *testing.T) (pid int, wait func()) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", "-test.run=^$")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Wait() })
+	if err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+		t.Fatal(err)
+	}
+	return cmd.Process.Pid, func() { cmd.Wait() }
+}
+
+// A list of children may lack some while others come and go. What is known about a
+// zombie is kept as long as it is one.
+func TestForget(t *testing.T) {
+	s := testSweeper(t)
+	pid, wait := zombieChild(t)
+	s.seen[pid] = sighting{due: time.Now()}
+	s.forget()
+	if len(s.seen) != 1 {
+		t.Error("forgotten, and still a zombie")
+	}
+	wait()
+	s.forget()
+	if len(s.seen) != 0 {
+		t.Error("not forgotten")
+	}
+}
+
+// A zombie that has an owner is no longer one that must be old: else it would be
+// due for ever, and be looked at every 10 ms.
+func TestSpare(t *testing.T) {
+	s := testSweeper(t)
+	s.seen[7] = sighting{due: time.Now()}
+	s.spare(zombie{pid: 7}, 3)
+	if len(s.seen) != 0 || s.held[7] != 3 {
+		t.Errorf("seen %v, held %v", s.seen, s.held)
+	}
+}
+
 // A zombie whose facts are missing has to be old, and the same.
 func TestMayReap(t *testing.T) {
 	s := &sweeper{held: map[int]int{}, seen: map[int]sighting{}}
@@ -173,6 +245,79 @@ func TestPatience(t *testing.T) {
 		if got := c.s.patienceWith(c.z); got != c.want {
 			t.Errorf("%s: %v, want %v", c.what, got, c.want)
 		}
+	}
+}
+
+// Known not to get SIGCHLD, the Reaper looks every second, whatever else it waits
+// for.
+func TestSweepAfter(t *testing.T) {
+	const second = time.Second
+	for _, c := range []struct {
+		lost bool
+		out  sweepResult
+		want time.Duration
+	}{
+		{false, sweepResult{}, 40 * second},
+		{true, sweepResult{}, second},
+		{false, sweepResult{left: true, mayReapIn: time.Hour}, 5 * second},
+		{true, sweepResult{left: true, mayReapIn: time.Hour}, second},
+		{true, sweepResult{left: true, mayReapIn: second / 2}, second / 2},
+		{false, sweepResult{left: true, mayReapIn: -second}, minBackoff},
+		{true, sweepResult{left: true, collected: 1}, 0},
+	} {
+		s := &sweeper{signalsLost: c.lost}
+		if got := s.sweepAfter(c.out, 5*second, 40*second); got != c.want {
+			t.Errorf("signals lost: %v, %+v: got %v, want %v", c.lost, c.out, got, c.want)
+		}
+	}
+}
+
+// A terminator that signals nobody: signal 0 only asks.
+func asking() *terminator {
+	return &terminator{sent: map[identity]bool{}, denied: map[identity]bool{}, sentChild: map[int]bool{},
+		ended: make(chan struct{}, 1), pause: minPause}
+}
+
+// With no descriptor left nobody knows whom a number means. Then nothing was sent,
+// and it is tried again.
+func TestSendFails(t *testing.T) {
+	pid, _ := zombieChild(t)
+	child, err := linux.ReadProcess(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	var r roundResult
+	a := asking()
+	unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Max: was.Max})
+	a.signalListed(child, &r)
+	unix.Setrlimit(unix.RLIMIT_NOFILE, &was)
+	if len(a.sent) != 0 || r.fresh || len(r.denied) != 0 {
+		t.Errorf("without a descriptor: sent %v, %+v", a.sent, r)
+	}
+	a.signalListed(child, &r)
+	if len(a.sent) != 1 || !r.fresh {
+		t.Errorf("with one: sent %v, %+v", a.sent, r)
+	}
+}
+
+// A round that waits for a sweep, or for a log, is no long round.
+func TestPauseAfterLock(t *testing.T) {
+	process.Lock()
+	a := asking()
+	defer a.close()
+	done := make(chan error)
+	go func() {
+		_, err := a.round()
+		done <- err
+	}()
+	time.Sleep(500 * time.Millisecond)
+	process.Unlock()
+	if err := <-done; err != nil || a.pause > 10*time.Second {
+		t.Errorf("%v; the next round comes after %v", err, a.pause)
 	}
 }
 

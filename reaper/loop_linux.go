@@ -24,7 +24,7 @@ const (
 // timing.check.
 const (
 	maxCheck  = time.Minute
-	deafCheck = time.Second // when one is known not to have arrived
+	lossCheck = time.Second // when one is known not to have arrived
 
 	// signalDelay is how long after a death its signal may arrive.
 	signalDelay = 100 * time.Millisecond
@@ -47,29 +47,24 @@ func (s *sweeper) loop(ctx context.Context) {
 		// The first sweep comes at once: orphans may be older than we are.
 		out := s.lockedSweep()
 
-		var again time.Duration // until a sweep without a sign
-		switch {
-		case out.left && out.collected > 0: // on while it helps
+		for _, warn := range out.warnings {
+			warn()
+		}
+		if out.left && out.collected > 0 {
 			backoff = minBackoff
-		case out.left:
-			again = min(backoff, max(out.mayReapIn, minBackoff))
-		case s.deaf:
-			again = deafCheck
-		default:
-			again = check
 		}
 		// After an orphan the next death is awaited in the kernel, which is
 		// faster. After a command it is awaited by signal: that comes when the
 		// owner has collected the command, so that there is nothing to find.
-		if !out.left && (out.collected > 0 || s.deaf) && s.awaitDeath(ctx) {
+		if !out.left && (out.collected > 0 || s.signalsLost) && s.awaitDeath(ctx) {
 			backoff, check = minBackoff, s.check
 		} else {
 			select {
 			case <-ctx.Done():
 			case <-child:
-				s.deaf = false
+				s.signalsLost = false
 				backoff, check = minBackoff, s.check
-			case <-time.After(again):
+			case <-time.After(s.sweepAfter(out, backoff, check)):
 				s.listenAgain(child, !out.left)
 				backoff, check = min(2*backoff, maxBackoff), min(2*check, maxCheck)
 			}
@@ -82,13 +77,31 @@ func (s *sweeper) loop(ctx context.Context) {
 	}
 }
 
+// sweepAfter is how long the loop waits for a sign before it sweeps without one.
+func (s *sweeper) sweepAfter(out sweepResult, backoff, check time.Duration) time.Duration {
+	wait := check
+	switch {
+	case out.left && out.collected > 0: // on while it helps
+		return 0
+	case out.left:
+		wait = min(backoff, max(out.mayReapIn, minBackoff))
+	}
+	if s.signalsLost {
+		return min(wait, lossCheck)
+	}
+	return wait
+}
+
 // listenAgain asks for SIGCHLD once more, in case that signal.Reset has undone it
 // for everybody. If all children lived before, and one is dead by now, then a
 // signal must have come; if none has, that is logged. (C code may have a handler
 // of its own, so to ask is not enough.)
 func (s *sweeper) listenAgain(child chan os.Signal, allLived bool) {
 	signal.Notify(child, unix.SIGCHLD)
-	if s.deaf || !allLived || s.firstDead() <= 0 {
+	if s.signalsLost || !allLived {
+		return
+	}
+	if dead, err := linux.PeekAny(); err != nil || dead == 0 {
 		return
 	}
 	select {
@@ -96,10 +109,10 @@ func (s *sweeper) listenAgain(child chan os.Signal, allLived bool) {
 		return
 	case <-time.After(signalDelay):
 	}
-	s.deaf = true
-	if !s.saidDeaf {
-		s.saidDeaf = true
-		s.r.logger().Warn("reaper: no SIGCHLD came when a child died: something in this program has called signal.Reset," +
+	s.signalsLost = true
+	if !s.lossLogged {
+		s.lossLogged = true
+		s.r.warn("reaper: no SIGCHLD came when a child died: something in this program has called signal.Reset," +
 			" or C code has a handler of its own; orphans are collected, some of them a second late")
 	}
 }
@@ -172,13 +185,16 @@ type sweepResult struct {
 	left      bool          // something is dead that was not collected
 	mayReapIn time.Duration // until time alone allows to reap one of those
 	next      time.Time     // the pace allows no sweep before
+	warnings  []func()      // to be called without the lock
 }
 
 func (s *sweeper) lockedSweep() sweepResult {
 	process.Lock()
 	defer process.Unlock()
 	collected, left := s.sweep()
-	return sweepResult{collected, left, s.mayReapIn(time.Now()), s.pace.next()}
+	warnings := s.warnings
+	s.warnings = nil
+	return sweepResult{collected, left, s.mayReapIn(time.Now()), s.pace.next(), warnings}
 }
 
 // mayReapIn is how long it takes until the first zombie has been seen for long

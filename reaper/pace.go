@@ -34,13 +34,15 @@ const (
 	inVain = 100 * time.Microsecond
 
 	// maxRest bounds what follows from one wrong measurement, of a virtual machine
-	// that was stopped for instance.
+	// that was stopped for instance, and maxDebt how long that lasts: the next rests
+	// are half as long each time.
 	maxRest = time.Minute
+	maxDebt = burst + maxRest/maxShare
 )
 
 // A pace rate-limits the sweeps of a process that has very many descriptors or
 // children, so that they take a bounded share of a processor. The zero value is
-// ready to use. Its debt is never more than one sweep.
+// ready to use.
 type pace struct {
 	spent time.Duration // processor time not yet earned back
 	last  time.Duration // of that, by the last sweep
@@ -58,6 +60,7 @@ func (p *pace) spend(now time.Time, d time.Duration, exits int) {
 	if exits == 0 {
 		p.spent += inVain
 	}
+	p.spent = min(p.spent, maxDebt)
 	p.last = d
 	p.at = now
 }

@@ -71,3 +71,18 @@ func TestPaceBoundsCollecting(t *testing.T) {
 		}
 	}
 }
+
+// One look that takes an hour, on a machine that was stopped for instance, is paid
+// off in minutes.
+func TestPaceForgives(t *testing.T) {
+	var p pace
+	start := time.Unix(0, 0)
+	now := start
+	p.spend(now, time.Hour, 0)
+	for p.next().After(now.Add(longRest)) {
+		if now = p.next(); now.Sub(start) > 10*time.Minute {
+			t.Fatalf("after %v the next sweep comes after %v", now.Sub(start), p.next().Sub(now))
+		}
+		p.spend(now, 100*time.Microsecond, 0)
+	}
+}

@@ -17,7 +17,6 @@ type queue struct {
 	log  *slog.Logger
 	c    chan Exit
 	done chan struct{} // closed after the last call of f
-	full bool          // logged already; used by put alone
 }
 
 func newQueue(f func(Exit), log *slog.Logger) *queue {
@@ -32,12 +31,8 @@ func (q *queue) put(e Exit) bool {
 	case q.c <- e:
 		return true
 	default:
+		return false
 	}
-	if !q.full {
-		q.full = true
-		q.log.Warn("reaper: OnReap is too slow, exits are dropped; Stats.Dropped counts them", "queue", queueLen)
-	}
-	return false
 }
 
 // close ends the queue after what is in it, and waits for that, but not for

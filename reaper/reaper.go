@@ -46,7 +46,6 @@ import (
 	"log/slog"
 	"os"
 	"sync"
-	"time"
 )
 
 // A Reaper collects orphans while its Run runs. The zero value is ready to use. A
@@ -71,7 +70,6 @@ type Reaper struct {
 
 	mu    sync.Mutex // guards the rest
 	stats Stats
-	work  work
 }
 
 // An Exit says how a process that was collected ended.
@@ -85,14 +83,6 @@ type Exit struct {
 type Stats struct {
 	Reaped  uint64 // orphans collected
 	Dropped uint64 // exits not passed to OnReap because its queue was full
-}
-
-// work counts how a Reaper did it, for tests.
-type work struct {
-	Spared uint64        // dead children that have an owner, and were left to it
-	Sweeps uint64        // over the children
-	Passes uint64        // over the descriptors
-	Busy   time.Duration // processor time of the sweeps
 }
 
 // Run collects orphans until ctx ends, then returns nil. Orphans that died before
@@ -134,12 +124,6 @@ func (r *Reaper) count(f func(*Stats)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f(&r.stats)
-}
-
-func (r *Reaper) countWork(f func(*work)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	f(&r.work)
 }
 
 func (r *Reaper) logger() *slog.Logger {

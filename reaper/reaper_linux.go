@@ -46,7 +46,7 @@ func (r *Reaper) run(ctx context.Context) error {
 func (r *Reaper) runWith(ctx context.Context, t timing) error {
 	s, err := newSweeper(r, t)
 	if err != nil {
-		r.logger().Warn("reaper: orphans are not collected", "error", err)
+		r.warn("reaper: orphans are not collected", "error", err)
 		return err
 	}
 	defer s.close()
@@ -61,13 +61,14 @@ func (r *Reaper) runWith(ctx context.Context, t timing) error {
 		s.queue = newQueue(r.OnReap, r.logger())
 		defer s.queue.close(100 * time.Millisecond)
 	}
+	s.takeReserve()
+	subreaper, _ := linux.IsSubreaper()
+	facts := []any{"pid1", os.Getpid() == 1, "subreaper", subreaper, "pidfds", s.descriptors != nil, "children", s.leader != nil}
 	if err := s.register(); err != nil {
 		return err
 	}
-	defer s.unregister()
-	subreaper, _ := linux.IsSubreaper()
-	r.logger().Debug("reaper: collecting orphans", "pid1", os.Getpid() == 1, "subreaper", subreaper,
-		"pidfds", s.descriptors != nil, "children", s.leader != nil)
+	defer s.unregister() // from here on, s belongs to whoever has the lock
+	briefly(func() { r.logger().Debug("reaper: collecting orphans", facts...) })
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -76,6 +77,24 @@ func (r *Reaper) runWith(ctx context.Context, t timing) error {
 	<-ctx.Done()
 	s.wake(ended)
 	return nil
+}
+
+// warn logs a warning.
+func (r *Reaper) warn(message string, args ...any) {
+	briefly(func() { r.logger().Warn(message, args...) })
+}
+
+// briefly calls log, and does not wait for one that blocks.
+func briefly(log func()) {
+	logged := make(chan struct{})
+	go func() {
+		defer close(logged)
+		log()
+	}()
+	select {
+	case <-logged:
+	case <-time.After(100 * time.Millisecond):
+	}
 }
 
 func (s *sweeper) register() error {

@@ -53,12 +53,18 @@ type sweeper struct {
 	seen     map[int]sighting // zombies that must be old before they are collected
 	othersAt time.Time        // when the children of all threads were listed
 
-	waiting  atomic.Int32 // the thread in awaitDeath, or 0
-	deaf     bool         // no SIGCHLD came when a child died
-	saidDeaf bool
-	pace     pace
+	waiting     atomic.Int32 // the thread in awaitDeath, or 0
+	signalsLost bool         // no SIGCHLD came when a child died
+	pace        pace
 	timing
-	full bool // that descriptors ran out was logged
+
+	warnings                    []func() // to be called when process is unlocked: a log may block
+	lossLogged, full, queueFull bool     // these are logged once
+
+	work struct { // for tests
+		sweeps, spared int
+		busy           time.Duration
+	}
 
 	// What a seccomp filter refuses that was installed later than newSweeper.
 	noOpen bool // pidfd_open
@@ -81,22 +87,31 @@ func newSweeper(r *Reaper, t timing) (*sweeper, error) {
 	if s.descriptors = d; !d.osHasPidfds() {
 		s.descriptors = nil
 		d.close()
-		r.logger().Warn("reaper: no pidfds on this system: dead orphans look like children"+
+		r.warn("reaper: no pidfds on this system: dead orphans look like children"+
 			" that somebody waits for, and are collected late", "after", t.patience)
 	}
 	s.leader, err = openChildren(os.Getpid())
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		r.logger().Warn("reaper: no /proc/<pid>/task/<tid>/children on this system:"+
+		r.warn("reaper: no /proc/<pid>/task/<tid>/children on this system:"+
 			" dead orphans are collected late", "after", t.patience)
 	case err != nil:
 		s.close()
 		return nil, err
 	}
+	return s, nil
+}
+
+// warn makes a warning. The loop logs it.
+func (s *sweeper) warn(message string, args ...any) {
+	s.warnings = append(s.warnings, func() { s.r.warn(message, args...) })
+}
+
+// takeReserve opens the reserved descriptor.
+func (s *sweeper) takeReserve() {
 	if fd, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0); err == nil {
 		s.reserve = fd
 	}
-	return s, nil
 }
 
 // giveReserve makes the reserved descriptor free, and reports whether there was one.
@@ -150,10 +165,8 @@ func (s *sweeper) sweep() (collected int, left bool) {
 		busy = time.Since(startTime)
 	}
 	s.pace.spend(time.Now(), busy, collected)
-	s.r.countWork(func(w *work) {
-		w.Sweeps++
-		w.Busy += busy
-	})
+	s.work.sweeps++
+	s.work.busy += busy
 	return collected, first != 0
 }
 
@@ -217,7 +230,7 @@ func (s *sweeper) candidates(first int, all bool) (dead []zombie, complete bool)
 		complete = true
 		if others, due := s.othersChildren(); due {
 			children = append(children, others...)
-			s.forget(children)
+			s.forget()
 		}
 	}
 	for _, z := range children {
@@ -268,12 +281,9 @@ func (s *sweeper) othersChildren() (children []zombie, due bool) {
 	return children, true
 }
 
-// forget drops what is known about zombies that are not among these.
-func (s *sweeper) forget(children []zombie) {
-	there := make(map[int]bool, len(children))
-	for _, z := range children {
-		there[z.pid] = true
-	}
-	maps.DeleteFunc(s.held, func(pid, _ int) bool { return !there[pid] })
-	maps.DeleteFunc(s.seen, func(pid int, _ sighting) bool { return !there[pid] })
+// forget drops what is known about zombies that are gone. The lists of children do
+// not tell: they may lack some while others come and go.
+func (s *sweeper) forget() {
+	maps.DeleteFunc(s.held, func(pid, fd int) bool { return linux.Peek(unix.P_PIDFD, fd) != pid })
+	maps.DeleteFunc(s.seen, func(pid int, _ sighting) bool { return !s.isDead(zombie{pid: pid, fd: -1}) })
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -57,8 +58,8 @@ func terminateWith(ctx context.Context, killWait time.Duration) error {
 	deadline := ctx.Done()
 	var giveUp <-chan time.Time
 	for {
-		left, none, err := t.round()
-		if none || err != nil {
+		r, err := t.round()
+		if r.none || err != nil {
 			return err
 		}
 		select {
@@ -70,7 +71,7 @@ func terminateWith(ctx context.Context, killWait time.Duration) error {
 			giveUp = time.After(killWait)
 			t.kill()
 		case <-giveUp:
-			return fmt.Errorf("reaper: Terminate: left %v after SIGKILL: PID %v", killWait, pids(left))
+			return fmt.Errorf("reaper: Terminate: left %v after SIGKILL: PID %v", killWait, pids(r.left))
 		}
 	}
 }
@@ -104,33 +105,46 @@ type terminator struct {
 	own     *sweeper      // collects when no Reaper is running
 }
 
-// round collects the dead and signals the living. none is that nobody is left
-// who is waited for.
-func (t *terminator) round() (left []linux.Process, none bool, err error) {
-	start := time.Now()
-	left, fresh, denied, none, err := t.lockedRound()
-	t.warnDenied(denied)
+// A roundResult is what a round found.
+type roundResult struct {
+	left   []linux.Process // who is waited for
+	none   bool            // nobody is left, also of those whom left cannot show
+	fresh  bool            // some were signalled just now
+	denied []linux.Process // who may not be signalled, and was not named before
+	took   time.Duration   // processor time
+}
+
+// round collects the dead and signals the living.
+func (t *terminator) round() (roundResult, error) {
+	r, err := t.lockedRound()
+	if len(r.denied) > 0 {
+		warnDenied(r.denied)
+	}
 
 	// Who was signalled just now may have forked before.
-	if t.pause *= 2; fresh || t.empty == 1 {
+	if t.pause *= 2; r.fresh || t.empty == 1 {
 		t.pause = minPause
 	}
 	limit := maxPause
 	if t.poll {
 		limit = pollPause
 	}
-	t.pause = max(min(t.pause, limit), perRound*time.Since(start))
-	if fresh {
+	t.pause = max(min(t.pause, limit), perRound*r.took)
+	if r.fresh {
 		t.pause = minPause
 	}
-	return left, none, err
+	return r, err
 }
 
-func (t *terminator) lockedRound() (left []linux.Process, fresh bool, denied []linux.Process, none bool, err error) {
+func (t *terminator) lockedRound() (r roundResult, err error) {
 	// The lock also hides the pidfds below from a Reaper, which would take them
 	// for those of owners.
 	process.Lock()
 	defer process.Unlock()
+	runtime.LockOSThread() // processorTime is the thread's
+	defer runtime.UnlockOSThread()
+	start := processorTime()
+	defer func() { r.took = processorTime() - start }()
 	t.collect()
 	if t.signal == unix.SIGKILL {
 		// Reading all of /proc is slow. Processes that fork and exit without
@@ -146,31 +160,41 @@ func (t *terminator) lockedRound() (left []linux.Process, fresh bool, denied []l
 		all, err = t.list()
 	}
 	if err != nil {
-		none, err = t.unlisted(alive, err)
-		return nil, false, nil, none, err
+		r.none, err = t.unlisted(alive, err)
+		return r, err
 	}
 	for _, p := range all {
-		if id := identify(p); !t.sent[id] {
-			t.sent[id] = true
-			switch was := t.denied[id]; {
-			case t.send(p):
-				delete(t.denied, id)
-				t.watch(p)
-				fresh = true
-			case !was:
-				t.denied[id] = true
-				denied = append(denied, p)
-			}
+		if !t.sent[identify(p)] {
+			t.signalListed(p, &r)
 		}
 		if !t.denied[identify(p)] {
-			left = append(left, p)
+			r.left = append(r.left, p)
 		}
 	}
-	none = len(left) == 0 && t.nobodyUnseen(alive, &fresh)
-	for none && t.collect() {
+	r.none = len(r.left) == 0 && t.nobodyUnseen(alive, &r.fresh)
+	for r.none && t.collect() {
 		// Some died after the sweep above. They are collected before we return.
 	}
-	return left, fresh, denied, none, nil
+	return r, nil
+}
+
+// signalListed signals p, or notes that this is not permitted. If it fails for
+// another reason, as when no descriptor is left, the next round tries again.
+func (t *terminator) signalListed(p linux.Process, r *roundResult) {
+	id := identify(p)
+	switch err := t.send(p); {
+	case err == nil:
+		t.sent[id] = true
+		delete(t.denied, id)
+		t.watch(p)
+		r.fresh = true
+	case err == unix.EPERM:
+		t.sent[id] = true
+		if !t.denied[id] {
+			t.denied[id] = true
+			r.denied = append(r.denied, p)
+		}
+	}
 }
 
 // nobodyUnseen reports whether /proc, which shows nobody to wait for, is right. It
@@ -203,8 +227,7 @@ func (t *terminator) nobodyLives(alive bool) bool {
 // those who entered from outside are signalled, and not waited for.
 func (t *terminator) unlisted(alive bool, err error) (none bool, _ error) {
 	if os.Getpid() == 1 && !t.sentAll {
-		t.sentAll = true
-		unix.Kill(-1, t.signal)
+		t.sentAll = unix.Kill(-1, t.signal) == nil
 		if t.signal == unix.SIGTERM {
 			unix.Kill(-1, unix.SIGCONT)
 		}
@@ -238,29 +261,19 @@ func (t *terminator) collect() bool {
 	return left && collected > 0
 }
 
-// warnDenied names those who may not be signalled. A log that blocks does not hold
-// up the rest.
-func (t *terminator) warnDenied(denied []linux.Process) {
-	if len(denied) == 0 {
-		return
-	}
-	process.Lock()
+// warnDenied names those who may not be signalled.
+func warnDenied(denied []linux.Process) {
 	logger := slog.Default()
+	process.Lock()
 	if process.sweeper != nil {
 		logger = process.sweeper.r.logger()
 	}
 	process.Unlock()
-	logged := make(chan struct{})
-	go func() {
-		defer close(logged)
+	briefly(func() {
 		for _, p := range denied {
 			logger.Warn("reaper: Terminate may not signal a process, so it is not waited for", "pid", p.PID, "name", p.Name)
 		}
-	}()
-	select {
-	case <-logged:
-	case <-time.After(100 * time.Millisecond):
-	}
+	})
 }
 
 func (t *terminator) close() {

@@ -49,8 +49,8 @@ func mayEnd(p linux.Process, parent map[int]int) bool {
 }
 
 // send signals p and nobody else: the pidfd pins a process before the
-// comparison shows that it is p. It returns false if p may not be signalled.
-func (t *terminator) send(p linux.Process) (permitted bool) {
+// comparison shows that it is p. If p has ended, nothing has to be sent.
+func (t *terminator) send(p linux.Process) error {
 	fd, err := unix.PidfdOpen(p.PID, 0)
 	if err != nil {
 		fd = -1
@@ -64,11 +64,14 @@ func (t *terminator) send(p linux.Process) (permitted bool) {
 	if fd >= 0 {
 		defer unix.Close(fd)
 	}
-	if err != nil || identify(now) != identify(p) {
-		return true
+	if linux.NoDescriptor(err) {
+		return err
 	}
-	if t.sendTo(fd, p.PID, t.signal) == unix.EPERM {
-		return false
+	if err != nil || identify(now) != identify(p) {
+		return nil
+	}
+	if err := t.sendTo(fd, p.PID, t.signal); err != nil && err != unix.ESRCH {
+		return err
 	}
 	if t.signal == unix.SIGTERM {
 		// Interactive shells ignore SIGTERM, and end when their terminal goes.
@@ -77,7 +80,7 @@ func (t *terminator) send(p linux.Process) (permitted bool) {
 		}
 		t.sendTo(fd, p.PID, unix.SIGCONT) // a stopped process keeps the SIGTERM for later
 	}
-	return true
+	return nil
 }
 
 // sendTo sends a signal by pidfd, or by PID where there is none. A seccomp profile
@@ -99,27 +102,30 @@ func (t *terminator) signalChildren() (any, known bool) {
 	living, known := livingChildren()
 	for _, pid := range living {
 		if !t.sentChild[pid] {
-			t.sentChild[pid] = true
-			t.signalChild(pid)
+			t.sentChild[pid] = t.signalChild(pid)
 		}
 	}
 	return len(living) > 0, known
 }
 
-func (t *terminator) signalChild(pid int) {
+func (t *terminator) signalChild(pid int) (sent bool) {
 	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
+	switch {
+	case err == unix.ESRCH:
+		return false
+	case err != nil:
 		fd = -1
-	} else {
+	default:
 		defer unix.Close(fd)
 		if !isChild(fd) {
-			return // it was, and has been waited for
+			return false // it was, and has been waited for
 		}
 	}
-	t.sendTo(fd, pid, t.signal)
+	sent = t.sendTo(fd, pid, t.signal) == nil
 	if t.signal == unix.SIGTERM {
 		t.sendTo(fd, pid, unix.SIGCONT)
 	}
+	return sent
 }
 
 // livingChildren returns the children of this process that are alive and may be
@@ -187,6 +193,9 @@ func (t *terminator) watch(p linux.Process) {
 		return
 	}
 	fd, err := unix.PidfdOpen(p.PID, unix.PIDFD_NONBLOCK)
+	if err == unix.ESRCH {
+		return
+	}
 	if err != nil {
 		t.poll = true
 		return

@@ -38,17 +38,17 @@ func (s *sweeper) open(dead []zombie) (batch []zombie) {
 	for _, z := range dead {
 		if s.descriptors != nil && !s.noOpen {
 			fd, err := unix.PidfdOpen(z.pid, 0)
-			switch err {
-			case nil:
+			switch {
+			case err == nil:
 				z.fd = fd
-			case unix.ESRCH:
-				continue // gone
-			case unix.EMFILE, unix.ENFILE, unix.ENOMEM:
+			case err == unix.EMFILE || err == unix.ENFILE || err == unix.ENOMEM:
 				s.warnFull(err)
 				return batch // those that we have; the others next time
-			default:
+			case s.isDead(z): // and not gone, as after ESRCH, or EINVAL and ENOENT in a race
 				s.noOpen = true
 				s.warnRefused("pidfd_open", err)
+				continue
+			default:
 				continue
 			}
 		}
@@ -64,12 +64,12 @@ func (s *sweeper) open(dead []zombie) (batch []zombie) {
 func (s *sweeper) warnFull(err error) {
 	if !s.full {
 		s.full = true
-		s.r.logger().Warn("reaper: no descriptor left for a pidfd, orphans are collected when there is one", "error", err)
+		s.warn("reaper: no descriptor left for a pidfd, orphans are collected when there is one", "error", err)
 	}
 }
 
 func (s *sweeper) warnRefused(call string, err error) {
-	s.r.logger().Warn("reaper: this system refuses a system call now, a seccomp filter probably:"+
+	s.warn("reaper: this system refuses a system call now, a seccomp filter probably:"+
 		" dead orphans are collected late", "call", call, "error", err, "after", s.patience)
 }
 
@@ -115,7 +115,6 @@ func (s *sweeper) findOwners(owner map[int]int, batch []zombie) error {
 		dead[z.pid] = true
 		ours[z.fd] = true
 	}
-	s.r.countWork(func(w *work) { w.Passes++ })
 	return s.descriptors.visit(func(fd int) {
 		if !isChild(fd) || ours[fd] {
 			return // no pidfd of a child: the common case
@@ -127,9 +126,11 @@ func (s *sweeper) findOwners(owner map[int]int, batch []zombie) error {
 	})
 }
 
+// spare leaves z to its owner, who holds the pidfd fd. It need not get old.
 func (s *sweeper) spare(z zombie, fd int) {
 	s.held[z.pid] = fd
-	s.r.countWork(func(w *work) { w.Spared++ })
+	delete(s.seen, z.pid)
+	s.work.spared++
 }
 
 // mayReap reports whether z, of which no owner is known, may be collected: at
@@ -182,6 +183,10 @@ func (s *sweeper) collect(z zombie) bool {
 	s.r.count(func(st *Stats) { st.Reaped++ }) // before OnReap can ask
 	if s.queue != nil && !s.queue.put(e) {
 		s.r.count(func(st *Stats) { st.Dropped++ })
+		if !s.queueFull {
+			s.queueFull = true
+			s.warn("reaper: OnReap is too slow, exits are dropped; Stats.Dropped counts them", "queue", queueLen)
+		}
 	}
 	return true
 }
