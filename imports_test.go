@@ -30,7 +30,7 @@ var mayImport = map[string][]string{
 	"internal/began":         {},
 	"internal/goroutine":     {},
 	"internal/linux":         {"golang.org/x/sys/unix"},
-	"internal/sig":           {},
+	"internal/sig":           {"internal/linux"},
 	"internal/inspect":       {"internal/linux", "internal/sig"},
 	"internal/drain":         {"internal/goroutine"},
 	"shutdown":               {"internal/term", "internal/asynclog", "internal/began", "internal/errs", "internal/goroutine"},

@@ -64,10 +64,10 @@ func (c *children) list(pid int) (pids []int) {
 
 // childrenOfOthers lists the children of the threads other than the leader. A
 // thread or a child that ends meanwhile may hide some. complete is false if no
-// descriptor was free to read all.
+// descriptor was free to read all, or the threads cannot be listed.
 func childrenOfOthers() (pids []int, complete bool) {
-	threads := linux.Numbers("/proc/self/task")
-	complete = len(threads) > 0
+	threads, err := linux.Numbers("/proc/self/task")
+	complete = err == nil && len(threads) > 0
 	for _, tid := range threads {
 		if tid == os.Getpid() {
 			continue

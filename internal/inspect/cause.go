@@ -25,8 +25,6 @@ func ExecCause(files *Files, path string, err error) string {
 		return "name the program inside it"
 	case errors.Is(err, syscall.ETXTBSY):
 		return "a process has it open for writing"
-	case errors.Is(err, syscall.E2BIG):
-		return "arguments and environment together are larger than the kernel takes"
 	}
 	return ""
 }

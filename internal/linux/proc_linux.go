@@ -66,10 +66,10 @@ func Processes() (all []Process) {
 	return all
 }
 
-// ListProcesses is Processes, and returns an error if some are left out because
-// no descriptor is free to read them.
+// ListProcesses is Processes, and returns an error if some are left out /proc
+// cannot be listed, or because no descriptor is free to read them.
 func ListProcesses() (all []Process, err error) {
-	numbers, err := numbers("/proc")
+	numbers, err := Numbers("/proc")
 	if err != nil {
 		return nil, err
 	}
@@ -138,23 +138,18 @@ func ParseStat(stat []byte) (Process, error) {
 }
 
 // Numbers returns the entries of a directory that are numbers, as those of
-// /proc and /proc/<pid>/task. It returns none if the directory cannot be read.
-func Numbers(name string) (all []int) {
-	all, _ = numbers(name)
-	return all
-}
-
-func numbers(name string) (all []int, err error) {
+// /proc and /proc/<pid>/task. After an error some may be missing.
+func Numbers(name string) (all []int, err error) {
 	dir, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	entries, _ := dir.Readdirnames(-1)
+	entries, err := dir.Readdirnames(-1)
 	for _, entry := range entries {
 		if n, err := strconv.Atoi(entry); err == nil {
 			all = append(all, n)
 		}
 	}
-	return all, nil
+	return all, err
 }

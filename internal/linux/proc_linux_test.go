@@ -118,6 +118,18 @@ func TestProcesses(t *testing.T) {
 	}
 }
 
+// Who reads numbers learns that some may be missing.
+func TestNumbers(t *testing.T) {
+	if all, err := linux.Numbers("/proc/self/task"); err != nil || !slices.Contains(all, os.Getpid()) {
+		t.Errorf("threads: got %v, %v; want the first, %d, among them", all, err, os.Getpid())
+	}
+	for _, name := range []string{"/proc/self/stat", "/proc/no such"} { // the first can be opened
+		if all, err := linux.Numbers(name); err == nil || len(all) > 0 {
+			t.Errorf("%s: got %v, %v; want an error", name, all, err)
+		}
+	}
+}
+
 // A process with a dead main thread and another that runs is not dead.
 func TestDead(t *testing.T) {
 	for _, c := range []struct {

@@ -116,9 +116,11 @@ func parseIP(s string) (ip net.IP) {
 // EachSocketInode calls f with the inode of each socket that a process in /proc
 // holds, until f returns false. Processes that may not be inspected are left out.
 func EachSocketInode(f func(inode uint64) (more bool)) {
-	for _, pid := range Numbers("/proc") {
+	pids, _ := Numbers("/proc")
+	for _, pid := range pids {
 		dir := "/proc/" + strconv.Itoa(pid) + "/fd"
-		for _, fd := range Numbers(dir) {
+		fds, _ := Numbers(dir)
+		for _, fd := range fds {
 			link, _ := os.Readlink(dir + "/" + strconv.Itoa(fd))
 			text, ok := strings.CutPrefix(link, "socket:[")
 			if !ok {

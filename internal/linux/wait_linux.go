@@ -11,7 +11,6 @@ import (
 // the state that was asked for.
 type Child struct {
 	PID    int
-	UID    int
 	Code   int // CLD_EXITED, CLD_KILLED, CLD_DUMPED, CLD_STOPPED, …
 	Status int // the exit status, or the number of the signal
 }
@@ -28,7 +27,7 @@ func (c Child) Exited() bool {
 // (include/uapi/asm-generic/siginfo.h).
 type childFields struct {
 	pid    int32
-	uid    uint32
+	_      uint32 // the real user ID
 	status int32
 }
 
@@ -36,7 +35,7 @@ const childOffset = (3*4 + unsafe.Sizeof(uintptr(0)) - 1) &^ (unsafe.Sizeof(uint
 
 func newChild(info *unix.Siginfo) Child {
 	f := (*childFields)(unsafe.Add(unsafe.Pointer(info), childOffset))
-	return Child{PID: int(f.pid), UID: int(f.uid), Code: int(info.Code), Status: int(f.status)}
+	return Child{PID: int(f.pid), Code: int(info.Code), Status: int(f.status)}
 }
 
 // Waitid is waitid(2). The type of the ID is unix.P_PID, P_PIDFD or P_ALL.

@@ -2,9 +2,10 @@ package sig
 
 import (
 	"runtime"
-	"strings"
 	"syscall"
 	"unsafe"
+
+	"github.com/entrypoint-go/entrypoint/internal/linux"
 )
 
 // PrepareExec makes signals for the execve that follows what they were at the
@@ -70,36 +71,11 @@ func IgnoredAtStart() Set { return ignoredAtStart }
 var ignoredAtStart = ignoredNow(syscall.SIGHUP, syscall.SIGINT, syscall.SIGCONT,
 	syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU)
 
-const sigIgn = 1 // SIG_IGN
-
-// A sigaction has room for the kernel's struct on every architecture. Only the
-// handler matters here; zero is right for flags, restorer and mask.
-type sigaction [16]uintptr
-
-func (a *sigaction) handler() *uintptr {
-	if strings.HasPrefix(runtime.GOARCH, "mips") {
-		return &a[1] // flags come first
-	}
-	return &a[0]
-}
-
-// rtSigaction calls the kernel behind the runtime's back, so that a failed exec
-// can put everything back as it was.
-func rtSigaction(s syscall.Signal, set, old *sigaction) syscall.Errno {
-	size := uintptr(8) // of the kernel's sigset_t
-	if strings.HasPrefix(runtime.GOARCH, "mips") {
-		size = 16
-	}
-	_, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(s),
-		uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), size, 0, 0)
-	return errno
-}
-
 // ignoredNow returns those of the signals that are ignored at this moment.
 func ignoredNow(signals ...syscall.Signal) (set Set) {
 	for _, s := range signals {
-		var a sigaction
-		if rtSigaction(s, nil, &a) == 0 && *a.handler() == sigIgn {
+		var a linux.Sigaction
+		if linux.SetSigaction(s, nil, &a) == 0 && *a.Handler() == linux.SigIgn {
 			set |= SetOf(s)
 		}
 	}
@@ -109,22 +85,22 @@ func ignoredNow(signals ...syscall.Signal) (set Set) {
 // restoreIgnored makes exactly the signals in ignoredAtStart ignored. It leaves
 // caught signals alone: execve itself gives them their default action.
 func restoreIgnored() (undo func()) {
-	saved := map[syscall.Signal]sigaction{}
+	saved := map[syscall.Signal]linux.Sigaction{}
 	for s := syscall.Signal(1); s <= last; s++ {
 		if isCLibrary(s) || ignoredNow(s).Has(s) == ignoredAtStart.Has(s) {
 			continue
 		}
-		var a, old sigaction
+		var a, old linux.Sigaction
 		if ignoredAtStart.Has(s) {
-			*a.handler() = sigIgn // otherwise SIG_DFL, which is 0
+			*a.Handler() = linux.SigIgn // otherwise SIG_DFL, which is 0
 		}
-		if rtSigaction(s, &a, &old) == 0 {
+		if linux.SetSigaction(s, &a, &old) == 0 {
 			saved[s] = old
 		}
 	}
 	return func() {
 		for s, old := range saved {
-			rtSigaction(s, &old, nil)
+			linux.SetSigaction(s, &old, nil)
 		}
 	}
 }
