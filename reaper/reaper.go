@@ -25,7 +25,9 @@
 // Where one of them cannot be established, a zombie is collected after 30 s: on
 // systems without pidfds (Linux before 5.4, old gVisor, some seccomp profiles,
 // also one that is installed while Run runs) or without
-// /proc/<pid>/task/<tid>/children, which Run logs once.
+// /proc/<pid>/task/<tid>/children, which Run logs once. Without children files all
+// processes have to be read to find a zombie, at most as often as the bound of 1 %
+// allows (see [Reaper.Run]), so it is collected after 30 s to 2 minutes.
 //
 // A dead child of another thread that lives is no orphan. It is collected after 5
 // minutes, because a child that was released (os.Process.Release) ends like that.

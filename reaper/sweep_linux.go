@@ -155,7 +155,8 @@ func (s *sweeper) sweep() (collected int, left bool) {
 		first = 0
 	}
 	if first == 0 {
-		s.forget(nil)
+		clear(s.held)
+		clear(s.seen)
 	}
 
 	busy := processorTime() - start

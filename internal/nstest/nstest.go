@@ -1,7 +1,7 @@
-// Package nstest lets a test binary play PID 1: it runs a named function of
-// the binary itself as the first process of a new PID namespace, without
-// Docker and without privileges. It is to namespaces what the helper process
-// in os/exec's own tests is to children.
+// Package nstest runs functions of a test binary in processes of their own: as
+// PID 1 of a new PID namespace, without Docker and without privileges, or as an
+// ordinary child. The binary starts itself, as in os/exec's own tests, and Main
+// calls the function with the name that it was given.
 //
 //	func TestMain(m *testing.M) {
 //		nstest.Main(map[string]func() int{"serve": serve})
