@@ -47,8 +47,8 @@ func (s *sweeper) loop(ctx context.Context) {
 		// The first sweep comes at once: orphans may be older than we are.
 		out := s.lockedSweep()
 
-		for _, warn := range out.warnings {
-			warn()
+		for _, w := range out.warnings {
+			s.r.warn(w.message, w.args...)
 		}
 		if out.left && out.collected > 0 {
 			backoff = minBackoff
@@ -185,7 +185,7 @@ type sweepResult struct {
 	left      bool          // something is dead that was not collected
 	mayReapIn time.Duration // until time alone allows to reap one of those
 	next      time.Time     // the pace allows no sweep before
-	warnings  []func()      // to be called without the lock
+	warnings  []warning     // to be logged without the lock
 }
 
 func (s *sweeper) lockedSweep() sweepResult {

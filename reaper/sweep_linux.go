@@ -58,8 +58,8 @@ type sweeper struct {
 	pace        pace
 	timing
 
-	warnings                    []func() // to be called when process is unlocked: a log may block
-	lossLogged, full, queueFull bool     // these are logged once
+	warnings                    []warning // to be logged when process is unlocked: a log may block
+	lossLogged, full, queueFull bool      // these are logged once
 
 	work struct { // for tests
 		sweeps, spared int
@@ -104,7 +104,12 @@ func newSweeper(r *Reaper, t timing) (*sweeper, error) {
 
 // warn makes a warning. The loop logs it.
 func (s *sweeper) warn(message string, args ...any) {
-	s.warnings = append(s.warnings, func() { s.r.warn(message, args...) })
+	s.warnings = append(s.warnings, warning{message, args})
+}
+
+type warning struct {
+	message string
+	args    []any
 }
 
 // takeReserve opens the reserved descriptor.
