@@ -23,6 +23,7 @@ func TerminateSlowly(ctx context.Context) error {
 // Work is how a Reaper did what Stats counts.
 type Work struct {
 	Sweeps int           // over the children
+	Passes int           // over the descriptors
 	Spared int           // dead children that have an owner, and were left to it
 	Busy   time.Duration // processor time of the sweeps
 }
@@ -35,7 +36,7 @@ func (r *Reaper) Work() Work {
 		return Work{}
 	}
 	w := process.sweeper.work
-	return Work{w.sweeps, w.spared, w.busy}
+	return Work{w.sweeps, w.passes, w.spared, w.busy}
 }
 
 // Asleep reports whether a Reaper's thread waits in the kernel.

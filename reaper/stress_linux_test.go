@@ -203,6 +203,7 @@ func stressed() (result stressResult) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	result.Zombies = len(zombies())
+	result.Work = r.Work()
 	cancel()
 	if err := <-done; err != nil {
 		wrong = append(wrong, err.Error())
@@ -212,7 +213,6 @@ func stressed() (result stressResult) {
 	result.Finished = int(finished.Load())
 	result.WrongCount = len(wrong)
 	result.Wrong = wrong[:min(len(wrong), 10)]
-	result.Work = r.Work()
 	result.Took = time.Since(start)
 	return result
 }

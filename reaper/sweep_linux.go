@@ -62,8 +62,8 @@ type sweeper struct {
 	lossLogged, full, queueFull bool      // these are logged once
 
 	work struct { // for tests
-		sweeps, spared int
-		busy           time.Duration
+		sweeps, passes, spared int
+		busy                   time.Duration
 	}
 
 	// What a seccomp filter refuses that was installed later than newSweeper.

@@ -115,6 +115,7 @@ func (s *sweeper) findOwners(owner map[int]int, batch []zombie) error {
 		dead[z.pid] = true
 		ours[z.fd] = true
 	}
+	s.work.passes++
 	return s.descriptors.visit(func(fd int) {
 		if !isChild(fd) || ours[fd] {
 			return // no pidfd of a child: the common case
