@@ -1,12 +1,15 @@
 package pid1_test
 
 import (
+	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,11 +22,27 @@ import (
 func used(t *testing.T, addr string) *wire {
 	t.Helper()
 	w := dial(t, addr)
+	w.use()
+	return w
+}
+
+// use makes a request.
+func (w *wire) use() {
+	w.t.Helper()
 	w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	if _, body := w.response(); body != "hello" {
-		t.Fatalf("got %q", body)
+		w.t.Fatalf("got %q", body)
 	}
-	return w
+}
+
+// secure makes w a connection with TLS: what is sent at once is a record.
+func (w *wire) secure(config *tls.Config) {
+	w.t.Helper()
+	conn := tls.Client(w.Conn, config)
+	if err := conn.Handshake(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.Conn, w.r = conn, bufio.NewReader(conn)
 }
 
 // wantServed checks that a request is served and the last one.
@@ -56,14 +75,23 @@ var segments = map[string][2]string{
 // TestRequestInSegments: a request of which the server has read a part when the
 // stop begins is served, on a connection that looks idle to net/http.
 func TestRequestInSegments(t *testing.T) {
+	cert, client := certificate()
 	for name, parts := range segments {
-		for _, state := range []string{"idle", "new"} {
+		for _, state := range []string{"idle", "new", "idle, TLS", "new, TLS"} {
 			t.Run(name+", "+state, func(t *testing.T) {
 				t.Parallel()
-				s := serve(t, new(pid1.App), &http.Server{Handler: http.HandlerFunc(plainAnswer)})
+				srv := &http.Server{Handler: http.HandlerFunc(plainAnswer), ErrorLog: silent}
+				state, _, secure := strings.Cut(state, ", ")
+				if secure {
+					srv.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}}
+				}
+				s := serve(t, new(pid1.App), srv)
 				w := dial(t, s.addr)
+				if secure {
+					w.secure(client)
+				}
 				if state == "idle" {
-					w = used(t, s.addr)
+					w.use()
 				}
 				began := time.Now()
 				w.send(parts[0])

@@ -142,7 +142,7 @@ func (c *connection) beforeRead(size int) bool {
 		c.buffer = max(c.buffer, size)
 	case c.isTLS:
 		// TLS needs the rest of a record.
-		c.begun = c.records.partial()
+		c.begun = c.begun || c.records.partial()
 	case size < c.buffer:
 		// net/http's buffer is not empty: its background read took the first
 		// byte of this request while the last one was answered.
@@ -189,27 +189,16 @@ func (c *connection) afterRead(b []byte, err error) (woken bool) {
 
 // readOnceMore ends the connection, unless bytes have come after all.
 func (c *connection) readOnceMore(b []byte) (int, error) {
-	c.mu.Lock()
-	cut := c.cut
-	c.mu.Unlock()
-	for socket := bare(c.inner); !cut; {
+	socket := bare(c.inner)
+	for first := true; c.looks() && (first && !socket || unread(c.inner)); first = false {
 		if !socket {
-			// It may have read ahead. A read whose deadline is over would not
-			// even try.
+			// It may have read ahead, which only Read tells. One whose deadline is
+			// over would not even try.
 			_ = c.inner.SetReadDeadline(time.Now().Add(peekTime))
-			n, err := c.inner.Read(b)
-			_ = c.inner.SetReadDeadline(time.Time{})
-			if timeout, ok := err.(net.Error); n > 0 || err != nil && !(ok && timeout.Timeout()) {
-				c.afterRead(b[:max(n, 0)], err)
-				return n, err
-			}
 		}
-		if !unread(c.inner) {
-			break
-		}
-		if socket {
-			n, err := c.inner.Read(b)
-			c.afterRead(b[:max(n, 0)], err)
+		n, err := c.inner.Read(b)
+		c.afterRead(b[:max(n, 0)], err)
+		if timeout, ok := err.(net.Error); n > 0 || err != nil && !(ok && timeout.Timeout()) {
 			return n, err
 		}
 	}
@@ -223,7 +212,16 @@ func (c *connection) readOnceMore(b []byte) (int, error) {
 	return 0, errEnded
 }
 
-// end makes Read end the connection when no request has begun or, with now, in
+// looks reports whether one more look is allowed, and notes that this one is a
+// read that nobody needs to wake.
+func (c *connection) looks() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reading, c.woken = true, true
+	return !c.cut
+}
+
+// endLocked makes Read end the connection when no request has begun or, with now, in
 // any case.
 func (c *connection) endLocked(now bool) {
 	c.ending, c.cut = true, c.cut || now

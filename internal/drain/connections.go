@@ -223,6 +223,7 @@ func (c *connection) updateLocked() (idle bool) {
 		idle = true
 	}
 	c.busy = busy
+	c.wasBusy = c.wasBusy || idle && c.used && c.in.stops()
 	if c.goneLocked() {
 		if c.counted {
 			c.counted = false

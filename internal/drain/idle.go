@@ -42,7 +42,6 @@ func (h *server) endIdle(ctx context.Context) {
 	p := h.newPatience(ctx)
 	ticks := time.NewTicker(tick)
 	defer ticks.Stop()
-	h.conns.noteBusy()
 	for h.conns.endIdle(p) && p.now < p.limit {
 		select {
 		case <-ticks.C:
@@ -52,11 +51,6 @@ func (h *server) endIdle(ctx context.Context) {
 			return
 		}
 	}
-}
-
-// noteBusy notes which connections have a response to read.
-func (s *connections) noteBusy() {
-	s.each(func(c *connection) { c.wasBusy = c.busy })
 }
 
 // endIdle reports whether there are HTTP/1 connections that have no handler.
@@ -74,8 +68,12 @@ func (s *connections) endIdle(p *patience) (left bool) {
 		case p.now >= p.limit:
 			c.endLocked(true)
 		case !c.reading: // about to
-		case c.begun:
-			c.endLocked(p.late(c))
+		case c.begun && !p.late(c):
+		case c.begun && (!c.isNewTLS() || c.records.partial()):
+			c.endLocked(true)
+		case c.begun: // a handshake, or what has come after it, as of a preconnect
+			c.begun = false
+			c.endLocked(false)
 		case !p.due(c):
 			c.endLocked(false)
 		}
@@ -94,11 +92,14 @@ func (p *patience) due(c *connection) bool {
 // handshake takes several steps, each of them as long as a starved processor
 // wants.
 func (p *patience) late(c *connection) bool {
-	if c.isTLS && c.state == http.StateNew {
+	if c.isNewTLS() {
 		return p.now-c.lastUsed > headerWait
 	}
 	return p.elapsed > headerWait
 }
+
+// isNewTLS reports whether c has to shake hands, or has carried no request since.
+func (c *connection) isNewTLS() bool { return c.isTLS && c.state == http.StateNew }
 
 // usedAfter reports whether an HTTP/1 connection is likely to carry a request
 // soon, because it was accepted or carried one after since.
