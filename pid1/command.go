@@ -212,13 +212,12 @@ func (c *Child) Shutdown(ctx context.Context) error {
 	}
 	err := c.stop(c.rewritten(stopSignal))
 
-	cut := drain.Cutoff(ctx)
-	defer cut.Stop()
+	cutoff, end := drain.Cutoff(ctx)
+	defer end()
 	select {
 	case <-c.ended:
 		return nil
-	case <-cut.C:
-	case <-ctx.Done():
+	case <-cutoff.Done():
 	}
 	if c.cutOutput() {
 		select {
@@ -232,7 +231,7 @@ func (c *Child) Shutdown(ctx context.Context) error {
 	case <-c.ended:
 	case <-ctx.Done():
 	}
-	return errors.Join(fmt.Errorf("still running after %s, killed: %w", sig.Name(stopSignal), drain.CutReason(ctx)), err)
+	return errors.Join(fmt.Errorf("still running after %s, killed: %w", sig.Name(stopSignal), cutoff.Err()), err)
 }
 
 // logTo sets the log for what a signal's sender is not told.

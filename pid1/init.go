@@ -205,8 +205,8 @@ const (
 
 // await is the step "bytes".
 func (d delivery) await(ctx context.Context, a *App) error {
-	cut := drain.Cutoff(ctx)
-	defer cut.Stop()
+	cutoff, end := drain.Cutoff(ctx)
+	defer end()
 	var left []*linux.TCPSocket // of the last look
 	for pause, over, told := minLookPause, false, false; ; pause = min(2*pause, maxLookPause) {
 		began := time.Now()
@@ -224,7 +224,8 @@ func (d delivery) await(ctx context.Context, a *App) error {
 			return nil
 		}
 		if over || !ok {
-			return fmt.Errorf("not received by clients: %s: %w", describe(left), drain.CutReason(ctx))
+			<-cutoff.Done() // with ctx, if not before
+			return fmt.Errorf("not received by clients: %s: %w", describe(left), cutoff.Err())
 		}
 		if !told && pause == maxLookPause {
 			told = true
@@ -232,9 +233,7 @@ func (d delivery) await(ctx context.Context, a *App) error {
 		}
 		select {
 		case <-time.After(min(max(pause, 10*time.Since(began)), maxPause)):
-		case <-cut.C:
-			over = true
-		case <-ctx.Done():
+		case <-cutoff.Done():
 			over = true
 		}
 	}

@@ -149,13 +149,12 @@ func (g *grpcServer) Shutdown(ctx context.Context) error {
 	defer silent.Stop()
 	handshaking := time.AfterFunc(min(handshakeLimit, quarter), func() { g.newcomers.close(true) })
 	defer handshaking.Stop()
-	cut := drain.Cutoff(ctx)
-	defer cut.Stop()
+	cutoff, end := drain.Cutoff(ctx)
+	defer end()
 	select {
 	case <-graceful.done:
 		return graceful.err
-	case <-cut.C:
-	case <-ctx.Done():
+	case <-cutoff.Done():
 	}
 
 	// Stop makes GracefulStop return (grpc/grpc-go#2448). It waits for handlers
@@ -164,7 +163,7 @@ func (g *grpcServer) Shutdown(ctx context.Context) error {
 	case <-goCall(g.name(), func() error { g.s.Stop(); return nil }, nil).done:
 	case <-ctx.Done():
 	}
-	return fmt.Errorf("calls still running were cancelled: %w", drain.CutReason(ctx))
+	return fmt.Errorf("calls still running were cancelled: %w", cutoff.Err())
 }
 
 func (g *grpcServer) kill() {

@@ -1,7 +1,9 @@
 package drain
 
 import (
-	"crypto/tls"
+	"context"
+	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -26,42 +28,75 @@ func (s *connections) delivered(began time.Duration) bool {
 }
 
 // close closes all connections at once, and leaves behind what takes longer than
-// alertTime: TLS writes close_notify, for which a client that has stopped reading
+// alertTime, or lasts until ctx ends: TLS writes close_notify, for which a client that has stopped reading
 // makes it wait, and a user's Close may do anything.
-func (s *connections) close() {
+func (s *connections) close(ctx context.Context) {
 	s.forced.Store(true)
 	var closing sync.WaitGroup
-	var secure []*tls.Conn
+	var slow []net.Conn
 	s.each(func(c *connection) {
-		switch outer := c.outer.(type) {
-		case *tls.Conn:
-			secure = append(secure, outer)
-			closing.Go(func() { outer.Close() })
-		case *tcpConn:
-			outer.TCPConn.Close() // nothing to wait for
-		default:
-			closing.Go(func() { outer.Close() })
+		if tcp, ok := c.outer.(*tcpConn); ok {
+			tcp.TCPConn.Close() // nothing to wait for
+			return
 		}
+		slow = append(slow, c.outer)
+		closing.Go(func() { c.outer.Close() })
 	})
-	if within(alertTime, closing.Wait) {
-		return
-	}
-	for _, conn := range secure {
-		go conn.NetConn().Close() // which ends what waits
+	if !within(ctx, alertTime, closing.Wait) {
+		for _, conn := range slow {
+			closeInside(conn)
+		}
 	}
 }
 
-// within calls f, and leaves it behind if it takes longer than limit.
-func within(limit time.Duration, f func()) bool {
+// closeConn closes one connection in the same way.
+func closeConn(conn net.Conn) error {
+	if bare(conn) {
+		return conn.Close()
+	}
+	closed := make(chan error, 1)
+	if !within(context.Background(), alertTime, func() { closed <- conn.Close() }) {
+		closeInside(conn)
+		return os.ErrDeadlineExceeded
+	}
+	return <-closed
+}
+
+// closeInside closes the connections inside conn, which ends what its Close waits
+// for.
+func closeInside(conn net.Conn) {
+	for range maxWrappers {
+		if conn = unwrap(conn); conn == nil {
+			return
+		}
+		go conn.Close()
+	}
+}
+
+// within calls f, and leaves it behind if it takes longer than limit, or ctx ends.
+func within(ctx context.Context, limit time.Duration, f func()) bool {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		f()
 	}()
-	select {
-	case <-done:
-		return true
-	case <-time.After(limit):
-		return false
+	return waitTicks(ctx, limit, done)
+}
+
+// waitTicks waits until done is closed, for limit at most, or until ctx ends. It
+// counts ticks, not time: on a starved machine much time passes in which nothing
+// ran.
+func waitTicks(ctx context.Context, limit time.Duration, done <-chan struct{}) bool {
+	ticks := time.NewTicker(tick)
+	defer ticks.Stop()
+	for range int(limit / tick) {
+		select {
+		case <-done:
+			return true
+		case <-ctx.Done():
+			return false
+		case <-ticks.C:
+		}
 	}
+	return false
 }

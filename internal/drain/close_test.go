@@ -21,6 +21,8 @@ type pipes struct {
 	ended chan struct{}
 }
 
+func newPipes() *pipes { return &pipes{make(chan net.Conn), make(chan struct{})} }
+
 func (p *pipes) Accept() (net.Conn, error) {
 	select {
 	case c := <-p.conns:
@@ -77,7 +79,7 @@ func TestStoppedReading(t *testing.T) {
 					}
 				})}
 				h := NewHTTP(context.Background(), srv, nil)
-				l := &pipes{make(chan net.Conn), make(chan struct{})}
+				l := newPipes()
 				done := make(chan error)
 				go func() { done <- serve(h, srv, l) }()
 				for range clients {
@@ -114,7 +116,7 @@ func TestKillStoppedReading(t *testing.T) {
 	server, client := tlsConfigs()
 	srv := &http.Server{TLSConfig: server}
 	h := NewHTTP(context.Background(), srv, nil)
-	l := &pipes{make(chan net.Conn), make(chan struct{})}
+	l := newPipes()
 	h.Bind(l)
 	done := make(chan error)
 	go func() {

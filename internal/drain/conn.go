@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"reflect"
 	"time"
 )
 
@@ -51,7 +50,7 @@ type (
 		ConnectionState() tls.ConnectionState
 	}
 	statedConn struct {
-		net.Conn
+		otherConn
 		stater
 	}
 )
@@ -73,30 +72,31 @@ func closeWrite(conn net.Conn) error {
 	return errors.ErrUnsupported
 }
 
-// wrap returns a connection of ours around one that was accepted. It leaves those
-// of TLS as they are: net/http has to see their type, or their method.
+// wrap returns a connection of ours around one that was accepted, unless net/http
+// has to see its type.
 func (s *connections) wrap(accepted net.Conn) net.Conn {
 	switch inner := accepted.(type) {
-	case stater:
-		if reflect.TypeOf(accepted).Kind() != reflect.Pointer {
-			return &statedConn{accepted, inner} // so that it can be a map key
-		}
+	case *tls.Conn:
 		return accepted
 	case *net.TCPConn:
 		return &tcpConn{inner, connection{in: s, inner: inner}}
+	case stater:
+		return &statedConn{otherConn{accepted, connection{in: s, inner: accepted}}, inner}
 	}
 	return &otherConn{accepted, connection{in: s, inner: accepted}}
 }
 
 // own returns the connection of ours that conn is, or has inside, or nil.
 func own(conn net.Conn) *connection {
-	if outer, ok := conn.(*tls.Conn); ok {
+	for outer, ok := conn.(*tls.Conn); ok; outer, ok = conn.(*tls.Conn) {
 		conn = outer.NetConn()
 	}
 	switch c := conn.(type) {
 	case *tcpConn:
 		return &c.state
 	case *otherConn:
+		return &c.state
+	case *statedConn:
 		return &c.state
 	}
 	return nil
@@ -109,9 +109,6 @@ func accepted(conn net.Conn) net.Conn {
 	}
 	if c := own(conn); c != nil {
 		return c.inner
-	}
-	if stated, ok := conn.(*statedConn); ok {
-		return stated.Conn
 	}
 	return conn
 }
@@ -207,7 +204,7 @@ func (c *connection) readOnceMore(b []byte) (int, error) {
 	plain := !c.isTLS
 	c.mu.Unlock()
 	if plain {
-		c.inner.Close() // now, while we know that nothing has come
+		_ = closeConn(c.inner) // now, while we know that nothing has come
 	}
 	return 0, errEnded
 }
@@ -255,6 +252,9 @@ func (c *connection) closeOnce() error {
 	switch {
 	case now || !c.leaving && !c.http2 && !unread(c.inner):
 		c.mu.Unlock()
+		if c.in.stops() {
+			return closeConn(c.inner)
+		}
 		return c.inner.Close()
 	case c.leaving: // net/http closes some connections twice
 		c.mu.Unlock()
@@ -281,7 +281,7 @@ func (c *connection) discard() {
 			break
 		}
 	}
-	c.inner.Close()
+	_ = closeConn(c.inner)
 	c.mu.Lock()
 	c.leaving = false
 	c.updateLocked()

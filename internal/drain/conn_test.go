@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"context"
 	"crypto/tls"
 	"io"
 	"net"
@@ -159,4 +160,27 @@ func TestPreconnect(t *testing.T) {
 		}
 		c.ending, c.woken = false, false
 	}
+}
+
+// TestManyWait: all who wait learn of the last change, which comes once.
+func TestManyWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _ := served()
+		h.stopping.Store(true)
+		h.conns.busy.Add(1)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var waiting sync.WaitGroup
+		for range 5 {
+			waiting.Go(func() {
+				if !h.wait(ctx, h.conns.quiet) || ctx.Err() != nil {
+					t.Error("not woken")
+				}
+			})
+		}
+		synctest.Wait()
+		h.conns.busy.Add(-1)
+		h.notify()
+		waiting.Wait()
+	})
 }

@@ -76,6 +76,8 @@ type connection struct {
 	hungUp   bool // by the client
 	leaving  bool // closed by net/http, and open until the client has read all
 	lastRead time.Duration
+
+	endsSince time.Duration // if not ours: since when it is ending, see patience.elapsed
 }
 
 // connectionKey is the key of a request's *connection in its context.

@@ -5,45 +5,25 @@ import (
 	"time"
 )
 
-// Cutoff fires when a drain must cut off what is left, so that it still returns
-// before ctx ends: 250 ms before ctx's deadline, or a tenth of the time left if
-// that is less. Without a deadline it never fires.
-func Cutoff(ctx context.Context) *time.Timer {
+// Cutoff returns a copy of ctx that ends when a drain must cut off what is left, so
+// that it still returns before ctx ends: 250 ms before ctx's deadline, or a tenth of
+// the time left if that is less.
+func Cutoff(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
-		t := time.NewTimer(time.Hour)
-		t.Stop()
-		return t
+		return context.WithCancel(ctx)
 	}
-	left := time.Until(deadline)
-	return time.NewTimer(left - min(250*time.Millisecond, left/10))
+	return context.WithDeadline(ctx, deadline.Add(-min(250*time.Millisecond, time.Until(deadline)/10)))
 }
 
-// CutReason is why a drain was cut off: ctx's error or, when Cutoff fired ahead
-// of the deadline, context.DeadlineExceeded.
-func CutReason(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return context.DeadlineExceeded
-}
-
-// acceptLimit is how long a server may take to accept what is in its listener's
-// queue.
-func acceptLimit(ctx context.Context) time.Duration {
-	limit := 10 * drainWindow
+// share is one of n equal parts of the time that is left, and limit at most.
+func share(ctx context.Context, limit time.Duration, n int) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
-		limit = min(limit, time.Until(deadline)/4)
+		return min(limit, time.Until(deadline)/time.Duration(n))
 	}
 	return limit
 }
 
-// answerTime is how much of the time left goes to handlers whose contexts were
-// cancelled.
-func answerTime(ctx context.Context) time.Duration {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return drainWindow
-	}
-	return time.Until(deadline) * 8 / 10
-}
+// acceptTime is how long a server may take to accept what is in its listener's
+// queue.
+func acceptTime(ctx context.Context) time.Duration { return share(ctx, 10*drainWindow, 4) }

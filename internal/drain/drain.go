@@ -78,7 +78,7 @@ type server struct {
 	h2c  sync.Once // warned of
 
 	conns   connections
-	changed chan struct{} // has a value after conns changed, while stopping
+	changes broadcast // of conns, while stopping
 }
 
 // NewHTTP puts hooks in front of srv's Handler, ConnState, ConnContext and
@@ -88,10 +88,10 @@ type server struct {
 //
 // For a server that has these hooks already, ctx and onRequest have no effect.
 func NewHTTP(ctx context.Context, srv *http.Server, onRequest func(*http.Request)) *HTTP {
-	if ours, ok := srv.Handler.(handler); ok {
+	if ours, ok := srv.Handler.(handler); ok && ours.of.srv == srv {
 		return &HTTP{server: ours.of}
 	}
-	h := &server{srv: srv, onRequest: onRequest, changed: make(chan struct{}, 1), shutDown: make(chan struct{}), drained: make(chan struct{})}
+	h := &server{srv: srv, onRequest: onRequest, shutDown: make(chan struct{}), drained: make(chan struct{})}
 	h.conns.changed, h.conns.stops, h.conns.epoch = h.notify, h.stopping.Load, time.Now()
 	h.addHooks(ctx)
 	return &HTTP{server: h}
@@ -154,37 +154,41 @@ func (h *server) Shutdown(ctx context.Context, cause error) error {
 		case <-h.drained:
 			return nil
 		case <-ctx.Done():
-			return fmt.Errorf("the drain of the same server by another listener has not ended: %w", CutReason(ctx))
+			return fmt.Errorf("the drain of the same server by another listener has not ended: %w", ctx.Err())
 		}
 	}
 	defer close(h.drained)
 	h.stopping.Store(true)
-	cutoff := Cutoff(ctx)
-	defer cutoff.Stop()
+	cutoff, end := Cutoff(ctx)
+	defer end()
 
-	accepting, end := context.WithTimeout(ctx, acceptLimit(ctx))
-	var listeners sync.WaitGroup
-	for _, bound := range h.bound() {
-		listeners.Go(func() { bound.listener.drain(accepting.Done()) })
-	}
-	listeners.Wait() // before clients are told to open new connections
-	end()
+	h.closeListeners(ctx) // before clients are told to open new connections
 	h.AnnounceClose()
 	h.serveOn(ctx)
 	h.conns.tellH2C()
 	h.endIdle(ctx)
 	h.shutDownServer()
-	for h.wait(ctx, cutoff.C, h.conns.quiet) {
-		settled, ok := h.settle(ctx, cutoff.C)
-		if settled {
-			h.close(cause)
+	for h.wait(cutoff, h.conns.quiet) {
+		if h.settle(cutoff) {
+			h.close(ctx, cause)
 			return nil
 		}
-		if !ok {
+		if cutoff.Err() != nil {
 			break
 		}
 	}
-	return h.cutOff(ctx, cause)
+	return h.cutOff(ctx, cutoff, cause)
+}
+
+// closeListeners closes them after their accept queues were emptied.
+func (h *server) closeListeners(ctx context.Context) {
+	ctx, end := context.WithTimeout(ctx, acceptTime(ctx))
+	defer end()
+	var listeners sync.WaitGroup
+	for _, bound := range h.bound() {
+		listeners.Go(func() { bound.listener.drain(ctx.Done()) })
+	}
+	listeners.Wait()
 }
 
 // Kill closes the listener and all connections at once. It may be called
@@ -194,30 +198,34 @@ func (h *server) Kill() {
 	for _, bound := range h.bound() {
 		bound.listener.Close()
 	}
-	h.close(context.Canceled)
+	h.close(context.Background(), context.Canceled)
 }
 
-// close cancels the contexts of all requests and closes their connections.
-func (h *server) close(cause error) {
+// close cancels the contexts of all requests and closes their connections, before
+// ctx ends. After that it takes the time that it needs, which is little.
+func (h *server) close(ctx context.Context, cause error) {
 	h.cancel(cause)
-	h.conns.close()
-	within(drainWindow, func() { _ = h.srv.Close() })
+	if ctx.Err() != nil {
+		ctx = context.Background()
+	}
+	ctx, end := Cutoff(ctx)
+	defer end()
+	h.conns.close(ctx)
+	within(ctx, drainWindow, func() { _ = h.srv.Close() })
 }
 
 // serveOn waits until the accepted connections are closed or have fallen
 // silent, at most for drainWindow or a quarter of the time that is left.
 func (h *server) serveOn(ctx context.Context) {
-	limit := 10 * drainWindow // by the clock
-	if deadline, ok := ctx.Deadline(); ok {
-		limit = min(limit, time.Until(deadline)/4)
-	}
-	end, ticks := time.NewTimer(limit), time.NewTicker(tick)
+	end, ticks := time.NewTimer(share(ctx, 10*drainWindow, 4)), time.NewTicker(tick)
 	defer end.Stop()
 	defer ticks.Stop()
+	changed := h.changes.next()
 	recent := h.conns.now() - drainWindow
 	for total, quiet := 0, 0; !h.conns.none() && total < int(drainWindow/tick); {
 		select {
-		case <-h.changed:
+		case <-changed:
+			changed = h.changes.next()
 			quiet = 0
 		case <-ticks.C:
 			total++
@@ -236,57 +244,56 @@ func (h *server) serveOn(ctx context.Context) {
 	}
 }
 
-// settle waits until clients have read their last responses. It returns false
-// twice if the stop has to be cut off first, and false and true if a request came
-// after all: the last one before GOAWAY.
+// settle waits until clients have read their last responses. It returns false if
+// ctx ends first, or a request comes after all: the last one before GOAWAY.
 //
 // An HTTP/2 client acknowledges responses. If we closed the connection first,
 // that frame would meet a closed socket: the kernel would drop what it has not
 // sent yet, and the client what it has not read yet.
-func (h *server) settle(ctx context.Context, cutoff <-chan time.Time) (settled, ok bool) {
+func (h *server) settle(ctx context.Context) bool {
 	for began := h.conns.now(); ; {
-		step := time.After(goAwayWait)
-		for waiting := true; waiting && !h.conns.none(); {
-			select {
-			case <-h.changed:
-			case <-step:
-				waiting = false
-			case <-cutoff:
-				return false, false
-			case <-ctx.Done():
-				return false, false
-			}
-		}
+		step, end := context.WithTimeout(ctx, goAwayWait)
+		none := h.wait(step, h.conns.none)
+		end()
 		switch {
-		case h.conns.none():
-			return true, true
-		case !h.conns.quiet():
-			return false, true
+		case none:
+			return true
+		case ctx.Err() != nil || !h.conns.quiet():
+			return false
 		case h.conns.delivered(began):
-			return true, true
+			return true
 		}
 	}
 }
 
-// cutOff ends requests that did not end in time, and names them.
-func (h *server) cutOff(ctx context.Context, cause error) error {
+// cutOff ends requests that did not end before cutoff, and names them.
+func (h *server) cutOff(ctx, cutoff context.Context, cause error) error {
 	running := h.conns.list(h.handler)
 	h.cancel(cause)
 
 	// A handler that returns when its context ends can still respond.
-	last := time.NewTimer(answerTime(ctx))
-	defer last.Stop()
-	if h.wait(ctx, last.C, h.conns.quiet) {
-		h.wait(ctx, last.C, h.conns.none)
+	last, end := context.WithTimeout(ctx, answerTime(ctx))
+	defer end()
+	if h.wait(last, h.conns.quiet) {
+		h.wait(last, h.conns.none)
 	}
-	h.close(cause)
+	h.close(ctx, cause)
 	if n := h.inConnState.Load(); n > 0 {
 		running = append(running, fmt.Sprintf("%d in a Server.ConnState that does not return", n))
 	}
 	if len(running) == 0 {
-		return fmt.Errorf("connections cut off before they were idle: %w", CutReason(ctx))
+		return fmt.Errorf("connections cut off before they were idle: %w", cutoff.Err())
 	}
-	return fmt.Errorf("requests cut off: %s: %w", strings.Join(running, ", "), CutReason(ctx))
+	return fmt.Errorf("requests cut off: %s: %w", strings.Join(running, ", "), cutoff.Err())
+}
+
+// answerTime is how much of the time left goes to handlers whose contexts were
+// cancelled.
+func answerTime(ctx context.Context) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return time.Until(deadline) * 8 / 10
+	}
+	return drainWindow
 }
 
 // Goroutines are those of the busy connections, by number. Handlers run in them or in
@@ -295,7 +302,7 @@ func (h *HTTP) Goroutines() []string { return h.conns.goroutines() }
 
 // WaitHandlers waits for the handlers that still run after Shutdown has returned an
 // error.
-func (h *HTTP) WaitHandlers() { h.wait(context.Background(), nil, h.conns.quiet) }
+func (h *HTTP) WaitHandlers() { h.wait(context.Background(), h.conns.quiet) }
 
 func (h *server) warn(message string) {
 	if h.Warn != nil {
@@ -306,25 +313,47 @@ func (h *server) warn(message string) {
 // notify wakes wait. conns change before stopping is read here, and wait reads
 // them after stopping was set: it misses no change.
 func (h *server) notify() {
-	if !h.stopping.Load() {
-		return
-	}
-	select {
-	case h.changed <- struct{}{}:
-	default:
+	if h.stopping.Load() {
+		h.changes.send()
 	}
 }
 
-// wait returns true once done does, false when ctx or until ends first.
-func (h *server) wait(ctx context.Context, until <-chan time.Time, done func() bool) bool {
-	for !done() {
+// wait returns true once done does, false when ctx ends first.
+func (h *server) wait(ctx context.Context, done func() bool) bool {
+	for {
+		changed := h.changes.next()
+		if done() {
+			return true
+		}
 		select {
-		case <-h.changed:
+		case <-changed:
 		case <-ctx.Done():
-			return false
-		case <-until:
 			return done()
 		}
 	}
-	return true
+}
+
+// A broadcast wakes all who wait for the next event.
+type broadcast struct {
+	mu   sync.Mutex
+	wake chan struct{} // nil while nobody waits
+}
+
+// next returns a channel that is closed by the next send.
+func (b *broadcast) next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.wake == nil {
+		b.wake = make(chan struct{})
+	}
+	return b.wake
+}
+
+func (b *broadcast) send() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.wake != nil {
+		close(b.wake)
+		b.wake = nil
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // A Foreign is the listener of a server that is not an *http.Server. It closes
@@ -51,19 +50,9 @@ func (f *Foreign) Serve(serve func(net.Listener) error) error {
 // requests on their way. What the server has accepted is its own to finish, by
 // its Shutdown.
 func (f *Foreign) Drain(ctx context.Context) {
-	limit, end := context.WithTimeout(ctx, acceptLimit(ctx))
+	limit, end := context.WithTimeout(ctx, acceptTime(ctx))
 	defer end()
 	f.refusing.Store(true)
 	f.refuse(limit.Done())
-	ticks := time.NewTicker(tick)
-	defer ticks.Stop()
-	for range int(min(drainWindow, acceptLimit(ctx)) / tick) {
-		select {
-		case <-ticks.C: // counted, since time passes also while nothing runs
-		case <-f.served:
-			return
-		case <-ctx.Done():
-			return
-		}
-	}
+	waitTicks(ctx, min(drainWindow, acceptTime(ctx)), f.served)
 }

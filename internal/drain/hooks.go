@@ -93,7 +93,7 @@ func (h *server) baseContext(serving context.Context, users func(net.Listener) c
 // passes the ResponseWriter on as it is, but for connections that may be h2c's.
 func (h *server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	conn, ok := r.Context().Value(connectionKey{}).(*connection)
-	if !ok { // not from this server: somebody else calls its Handler
+	if !ok || conn.in != &h.conns { // of another server that has its Handler
 		h.handler.ServeHTTP(w, r)
 		return
 	}

@@ -19,20 +19,15 @@ func (h *server) Expect(d time.Duration) { h.expect.Store(int64(d)) }
 // since connections.epoch. The clients may be starved of processor time as we may
 // be, so what they get is counted in our ticks, where that matters.
 type patience struct {
-	began   time.Duration
 	expect  time.Duration // until when requests that are due are waited for
 	limit   time.Duration // when all ends
 	now     time.Duration // by the clock
-	elapsed time.Duration // since began, by ticks
+	elapsed time.Duration // since the start, by ticks
 }
 
 func (h *server) newPatience(ctx context.Context) *patience {
-	left := time.Hour
-	if deadline, ok := ctx.Deadline(); ok {
-		left = time.Until(deadline)
-	}
 	now := h.conns.now()
-	return &patience{began: now, now: now, expect: now + time.Duration(h.expect.Load()), limit: now + left/2}
+	return &patience{now: now, expect: now + time.Duration(h.expect.Load()), limit: now + share(ctx, time.Hour, 2)}
 }
 
 // endIdle ends the HTTP/1 connections that carry no request, such as browser
@@ -60,11 +55,8 @@ func (s *connections) endIdle(p *patience) (left bool) {
 		case c.http2 || c.state == http.StateClosed || c.state == http.StateHijacked || len(c.running) > 0:
 			return
 		case !c.awaitsLocked(): // between net/http's parser and the handler
-		case c.inner == nil: // not ours
-			if !c.ending && !unread(c.outer) && !p.due(c) {
-				c.ending = true
-				_ = c.outer.SetReadDeadline(time.Unix(1, 0)) // which no response meets
-			}
+		case c.inner == nil:
+			c.endForeignLocked(p)
 		case p.now >= p.limit:
 			c.endLocked(true)
 		case !c.reading: // about to
@@ -80,6 +72,22 @@ func (s *connections) endIdle(p *patience) (left bool) {
 		left = true
 	})
 	return left
+}
+
+// endForeignLocked ends a connection that is not ours, by a read deadline, which
+// no response meets. It must be called again: net/http sets one of its own after
+// each response.
+func (c *connection) endForeignLocked(p *patience) {
+	switch {
+	case unread(c.outer) || !c.ending && p.due(c):
+	case c.ending && p.elapsed-c.endsSince > headerWait: // its Close waits for the client
+		closeInside(c.outer)
+	default:
+		if !c.ending {
+			c.ending, c.endsSince = true, p.elapsed
+		}
+		_ = c.outer.SetReadDeadline(time.Unix(1, 0))
+	}
 }
 
 // due reports whether the next request of an idle connection is likely to come in

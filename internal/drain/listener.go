@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"context"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -59,9 +60,15 @@ func (l *listener) Accept() (net.Conn, error) {
 	return conn, nil
 }
 
-// Close closes the listener once: a second time would be an error.
+// Close closes the listener once: a second time would be an error. A user's Close
+// that does not return is left behind.
 func (l *listener) Close() error {
-	l.once.Do(func() { l.err = l.Listener.Close() })
+	l.once.Do(func() {
+		closed := make(chan error, 1)
+		if within(context.Background(), alertTime, func() { closed <- l.Listener.Close() }) {
+			l.err = <-closed
+		}
+	})
 	return l.err
 }
 

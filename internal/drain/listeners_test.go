@@ -90,6 +90,9 @@ func TestTwoListeners(t *testing.T) {
 		})
 		conns = append(conns, g.connect(l.Addr().String()))
 	}
+	if got := https[0].InFlight() + https[1].InFlight(); got != 2 {
+		t.Errorf("%d requests in flight, want 2", got)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	var stops sync.WaitGroup
@@ -110,6 +113,39 @@ func TestTwoListeners(t *testing.T) {
 	}
 	stops.Wait()
 	serving.Wait()
+}
+
+// TestSharedHandler: a server that was given the Handler of another one, in which
+// our hooks are, has hooks of its own. Either stops without the other, and a
+// request counts where it came in.
+func TestSharedHandler(t *testing.T) {
+	entered, finish := make(chan bool), make(chan bool)
+	first := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		entered <- true
+		<-finish
+	})}
+	one := serve(t, first)
+	two := serve(t, &http.Server{Handler: first.Handler})
+	conn, err := net.Dial("tcp", two.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	<-entered
+	if got := [2]int{one.h.InFlight(), two.h.InFlight()}; got != [2]int{0, 1} {
+		t.Errorf("%v requests in flight, want one of the second server", got)
+	}
+	if err := one.stop(); err != nil {
+		t.Error(err)
+	}
+	close(finish)
+	if _, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil {
+		t.Error(err)
+	}
+	if err := two.stop(); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestTwoKindsOfListeners: the user's BaseContext gets the listener that was given to

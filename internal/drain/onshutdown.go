@@ -6,7 +6,6 @@ import (
 	"reflect"
 	"sync"
 	"sync/atomic"
-	"time"
 	"unsafe"
 )
 
@@ -53,11 +52,15 @@ func takeOnShutdown(srv *http.Server) (functions []func(), stopped, ok bool) {
 // connections a moment earlier. But it closes what net/http calls idle, also
 // when a request was just read, whose handler then runs for nothing.
 func (h *server) shutDownServer() {
-	h.callOnShutdown()
 	// With a context that has ended, Shutdown does everything but wait.
 	ended, end := context.WithCancel(context.Background())
 	end()
-	within(drainWindow, func() { _ = h.srv.Shutdown(ended) }) // it waits for Serve to return
+	// It waits for Serve to return, and both for a lock that a user's Close holds
+	// while it closes connections.
+	within(context.Background(), 3*drainWindow, func() {
+		h.callOnShutdown()
+		_ = h.srv.Shutdown(ended)
+	})
 }
 
 // callOnShutdown calls the functions of RegisterOnShutdown, unless the user has by
@@ -77,17 +80,5 @@ func (h *server) callOnShutdown() {
 }
 
 // wasShutDown reports whether Shutdown was called, and not Close: it calls a
-// function of ours, in a goroutine that had to begin by now. We count ticks, not
-// time: on a starved machine much time passes in which nothing ran.
-func (h *server) wasShutDown() bool {
-	ticks := time.NewTicker(tick)
-	defer ticks.Stop()
-	for range int(drainWindow / tick) {
-		select {
-		case <-h.shutDown:
-			return true
-		case <-ticks.C:
-		}
-	}
-	return false
-}
+// function of ours, in a goroutine that had to begin by now.
+func (h *server) wasShutDown() bool { return waitTicks(context.Background(), drainWindow, h.shutDown) }

@@ -19,6 +19,16 @@ type request struct {
 	index              int           // in connection.running
 }
 
+// InFlight returns how many handlers run. The HTTPs of a server that has several
+// say so once: the others return 0.
+func (h *HTTP) InFlight() (n int) {
+	if bound := h.bound(); len(bound) == 0 || bound[0] != h {
+		return 0
+	}
+	h.conns.each(func(c *connection) { n += len(c.running) })
+	return n
+}
+
 // list describes the running requests, the oldest first, by method, pattern and
 // age. The path stands in for the pattern if h is not an *http.ServeMux. The
 // query is left out: it may hold secrets.
