@@ -169,3 +169,22 @@ func TestOnShutdownPanics(t *testing.T) {
 		t.Error("the hook has not run")
 	}
 }
+
+// TestShutdownBeforeBind: a server that is told to stop before it listens does not
+// any more, and its listener is closed.
+func TestShutdownBeforeBind(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := pid1.Listen(l, new(http.Server))
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if conn, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("got %v, %v, want that the listener is closed", conn, err)
+	}
+	if err := s.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		t.Errorf("ListenAndServe returns %v", err)
+	}
+}

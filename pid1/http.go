@@ -60,6 +60,7 @@ type httpServer struct {
 	warn      func(message string)       // logs it
 	bound     net.Addr                   // nil before bind
 	drain     atomic.Pointer[drain.HTTP] // nil before bind
+	stopped   atomic.Bool                // Shutdown or kill was called
 	panicked  atomic.Pointer[error]      // of a function of RegisterOnShutdown
 }
 
@@ -117,10 +118,13 @@ func (h *httpServer) bind(ctx context.Context) error {
 		h.parent = context.Background()
 	}
 	h.bound = l.Addr()
-	d := drain.NewHTTP(h.parent, h.srv, h.onRequest)
-	d.Warn, d.Go = h.warn, h.callOnShutdown
+	d := drain.NewHTTP(h.parent, h.srv, drain.Hooks{OnRequest: h.onRequest, Warn: h.warn, Go: h.callOnShutdown})
 	d.Bind(l)
 	h.drain.Store(d)
+	if h.stopped.Load() { // before drain was set
+		d.Kill()
+		return http.ErrServerClosed
+	}
 	return nil
 }
 
@@ -146,9 +150,11 @@ func (h *httpServer) ListenAndServe() error {
 }
 
 func (h *httpServer) Shutdown(ctx context.Context) error {
+	h.stopped.Store(true)
 	d := h.drain.Load()
-	if d == nil {
-		return h.srv.Shutdown(ctx) // never served
+	if d == nil { // it never served, and no longer will
+		h.kill()
+		return h.srv.Shutdown(ctx)
 	}
 	cause := stopCause(ctx)
 	if _, ok := cause.(*SignalError); ok && !onTerminal() {
@@ -195,6 +201,7 @@ func (h *httpServer) callOnShutdown(f func()) {
 
 // kill may be called before bind.
 func (h *httpServer) kill() {
+	h.stopped.Store(true)
 	if d := h.drain.Load(); d != nil {
 		d.Kill()
 	} else if h.listener != nil {

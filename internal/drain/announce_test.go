@@ -43,11 +43,11 @@ func serve(t *testing.T, srv *http.Server) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return serveOn(t, srv, l)
+	return serveOn(t, srv, l, drain.Hooks{})
 }
 
-func serveOn(t *testing.T, srv *http.Server, l net.Listener) *server {
-	s := &server{t: t, h: drain.NewHTTP(context.Background(), srv, nil), addr: l.Addr().String()}
+func serveOn(t *testing.T, srv *http.Server, l net.Listener, hooks drain.Hooks) *server {
+	s := &server{t: t, h: drain.NewHTTP(context.Background(), srv, hooks), addr: l.Addr().String()}
 	s.h.Bind(l)
 	served := make(chan error, 1)
 	go func() { served <- s.h.Serve(srv.Serve) }()

@@ -78,7 +78,7 @@ func TestStoppedReading(t *testing.T) {
 						cancelled.Add(1)
 					}
 				})}
-				h := NewHTTP(context.Background(), srv, nil)
+				h := NewHTTP(context.Background(), srv, Hooks{})
 				l := newPipes()
 				done := make(chan error)
 				go func() { done <- serve(h, srv, l) }()
@@ -115,7 +115,7 @@ func TestStoppedReading(t *testing.T) {
 func TestKillStoppedReading(t *testing.T) {
 	server, client := tlsConfigs()
 	srv := &http.Server{TLSConfig: server}
-	h := NewHTTP(context.Background(), srv, nil)
+	h := NewHTTP(context.Background(), srv, Hooks{})
 	l := newPipes()
 	h.Bind(l)
 	done := make(chan error)

@@ -23,9 +23,12 @@ func TestConnStatePanics(t *testing.T) {
 					panic("in ConnState")
 				}
 			}}
-			s := serve(t, srv)
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
 			warnings := make(chan string, 10)
-			s.h.Warn = func(message string) { warnings <- message }
+			s := serveOn(t, srv, l, drain.Hooks{Warn: func(message string) { warnings <- message }})
 			conn, err := net.Dial("tcp", s.addr)
 			if err != nil {
 				t.Fatal(err)
@@ -62,7 +65,7 @@ func TestConnStateHangs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			h := drain.NewHTTP(context.Background(), srv, nil)
+			h := drain.NewHTTP(context.Background(), srv, drain.Hooks{})
 			h.Bind(l)
 			go h.Serve(srv.Serve)
 			conn, err := net.Dial("tcp", l.Addr().String())

@@ -53,10 +53,10 @@ type HTTP struct {
 
 // A server is what the HTTPs of an *http.Server share.
 type server struct {
-	srv       *http.Server
-	handler   http.Handler // the user's
-	onRequest func(*http.Request)
-	cancel    context.CancelCauseFunc // of the requests' contexts
+	srv     *http.Server
+	handler http.Handler // the user's
+	hooks   Hooks
+	cancel  context.CancelCauseFunc // of the requests' contexts
 
 	mu    sync.Mutex
 	https []*HTTP // that have a listener
@@ -70,34 +70,36 @@ type server struct {
 	drained    chan struct{} // closed when it has
 
 	inConnState atomic.Int64 // calls of the user's ConnState
-
-	// These may be set before Bind. Warn gets what the user should know; Go calls
-	// a function of RegisterOnShutdown, in a goroutine of its own.
-	Warn func(message string)
-	Go   func(f func())
-	h2c  sync.Once // warned of
+	h2c         sync.Once    // warned of
 
 	conns   connections
 	changes broadcast // of conns, while stopping
 }
 
-// NewHTTP puts hooks in front of srv's Handler, ConnState, ConnContext and
+// Hooks are called by an HTTP. Each may be nil.
+type Hooks struct {
+	OnRequest func(*http.Request)  // gets each request after AnnounceClose
+	Warn      func(message string) // gets what the user should know
+	Go        func(f func())       // calls a function of RegisterOnShutdown, in a goroutine of its own
+}
+
+// NewHTTP puts hooks of ours in front of srv's Handler, ConnState, ConnContext and
 // BaseContext, which go on working. The contexts of requests are cancelled when
-// ctx ends, and descend from ctx unless srv has a BaseContext. onRequest, which
-// may be nil, is called for each request after AnnounceClose.
+// ctx ends, and descend from ctx unless srv has a BaseContext.
 //
-// For a server that has these hooks already, ctx and onRequest have no effect.
-func NewHTTP(ctx context.Context, srv *http.Server, onRequest func(*http.Request)) *HTTP {
+// For a server that has these hooks already, ctx and hooks have no effect.
+func NewHTTP(ctx context.Context, srv *http.Server, hooks Hooks) *HTTP {
 	if ours, ok := srv.Handler.(handler); ok && ours.of.srv == srv {
 		return &HTTP{server: ours.of}
 	}
-	h := &server{srv: srv, onRequest: onRequest, shutDown: make(chan struct{}), drained: make(chan struct{})}
+	h := &server{srv: srv, hooks: hooks, shutDown: make(chan struct{}), drained: make(chan struct{})}
 	h.conns.changed, h.conns.stops, h.conns.epoch = h.notify, h.stopping.Load, time.Now()
 	h.addHooks(ctx)
 	return &HTTP{server: h}
 }
 
-// Bind gives the server its listener. Shutdown and Kill close it.
+// Bind gives the server its listener. Shutdown and Kill close it, also if they were
+// called before.
 func (h *HTTP) Bind(l net.Listener) {
 	h.users = l
 	h.outer = insert(l, func(inner net.Listener) net.Listener {
@@ -105,8 +107,11 @@ func (h *HTTP) Bind(l net.Listener) {
 		return &wrapper{h.conns.wrap, h.listener}
 	})
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.https = append(h.https, h)
+	h.mu.Unlock()
+	if h.stopping.Load() { // and bound may have been called before
+		h.listener.Close()
+	}
 }
 
 // bound are the HTTPs that have a listener.
@@ -305,8 +310,8 @@ func (h *HTTP) Goroutines() []string { return h.conns.goroutines() }
 func (h *HTTP) WaitHandlers() { h.wait(context.Background(), h.conns.quiet) }
 
 func (h *server) warn(message string) {
-	if h.Warn != nil {
-		h.Warn(message)
+	if h.hooks.Warn != nil {
+		h.hooks.Warn(message)
 	}
 }
 

@@ -16,7 +16,7 @@ var nothing = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 // served returns a server with our hooks.
 func served() (*HTTP, *http.Server) {
 	srv := &http.Server{Handler: nothing}
-	return NewHTTP(context.Background(), srv, nil), srv
+	return NewHTTP(context.Background(), srv, Hooks{}), srv
 }
 
 // connect returns what net/http has of a connection: itself, and the context of
@@ -137,7 +137,7 @@ func BenchmarkRequest(b *testing.B) {
 			b.Fatal(err)
 		}
 		srv := &http.Server{Handler: nothing}
-		h := NewHTTP(b.Context(), srv, nil)
+		h := NewHTTP(b.Context(), srv, Hooks{})
 		h.Bind(l)
 		done := make(chan error)
 		go func() { done <- h.Serve(srv.Serve) }()

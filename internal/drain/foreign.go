@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"sync"
-	"sync/atomic"
 )
 
 // A Foreign is the listener of a server that is not an *http.Server. It closes
@@ -12,7 +11,6 @@ import (
 // noticing: for many servers a failed Accept is the end.
 type Foreign struct {
 	*listener
-	refusing  atomic.Bool
 	closeOnce sync.Once
 	closed    chan struct{}
 }
@@ -23,12 +21,12 @@ func NewForeign(l net.Listener) *Foreign {
 }
 
 // Accept is the listener's. Once that is closed and its queue is empty, Accept
-// blocks until Close.
+// blocks until Close. Errors before that, such as too many open files, are the
+// server's affair: it tries again.
 func (f *Foreign) Accept() (net.Conn, error) {
 	conn, err := f.listener.Accept()
-	if err != nil && f.refusing.Load() {
+	if err != nil && f.closing.Load() {
 		<-f.closed
-		return nil, net.ErrClosed
 	}
 	return conn, err
 }
@@ -52,7 +50,6 @@ func (f *Foreign) Serve(serve func(net.Listener) error) error {
 func (f *Foreign) Drain(ctx context.Context) {
 	limit, end := context.WithTimeout(ctx, acceptTime(ctx))
 	defer end()
-	f.refusing.Store(true)
 	f.refuse(limit.Done())
 	waitTicks(ctx, min(drainWindow, acceptTime(ctx)), f.served)
 }

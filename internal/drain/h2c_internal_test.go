@@ -63,7 +63,7 @@ func TestHijackedIsForgotten(t *testing.T) {
 		hijacked <- true
 		io.Copy(io.Discard, conn)
 	})
-	h := NewHTTP(context.Background(), srv, nil)
+	h := NewHTTP(context.Background(), srv, Hooks{})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

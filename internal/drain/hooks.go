@@ -123,8 +123,8 @@ func (h *server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 // gone. But a client that gets no responses soon sends no more requests: so we
 // hold them back for a moment, and then send GOAWAY with the first.
 func (h *server) beforeLast(conn *connection, r *http.Request) {
-	if h.onRequest != nil {
-		h.onRequest(r)
+	if h.hooks.OnRequest != nil {
+		h.hooks.OnRequest(r)
 	}
 	if r.ProtoMajor == 2 && !mayBecomeH2C(r) {
 		time.Sleep(conn.holdBack())

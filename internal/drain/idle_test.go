@@ -32,7 +32,7 @@ func start(t *testing.T, srv *http.Server) *testServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &testServer{NewHTTP(context.Background(), srv, nil), t, l.Addr().String(), make(chan error, 1)}
+	s := &testServer{NewHTTP(context.Background(), srv, Hooks{}), t, l.Addr().String(), make(chan error, 1)}
 	s.Bind(l)
 	go func() {
 		s.done <- s.Serve(func(l net.Listener) error {

@@ -19,6 +19,7 @@ type listener struct {
 	net.Listener
 	accepted atomic.Int64
 	once     sync.Once
+	closing  atomic.Bool // or closed
 	err      error
 	draining atomic.Bool
 	queue    chan net.Conn // while draining: what was in the queue, then closed
@@ -64,6 +65,7 @@ func (l *listener) Accept() (net.Conn, error) {
 // that does not return is left behind.
 func (l *listener) Close() error {
 	l.once.Do(func() {
+		l.closing.Store(true)
 		closed := make(chan error, 1)
 		if within(context.Background(), alertTime, func() { closed <- l.Listener.Close() }) {
 			l.err = <-closed

@@ -10,8 +10,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -80,7 +82,7 @@ func TestTwoListeners(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h := drain.NewHTTP(context.Background(), g.srv, nil)
+		h := drain.NewHTTP(context.Background(), g.srv, drain.Hooks{})
 		h.Bind(l)
 		https = append(https, h)
 		serving.Go(func() {
@@ -173,7 +175,7 @@ func TestTwoKindsOfListeners(t *testing.T) {
 				return tls.Dial(network, addr, &tls.Config{InsecureSkipVerify: true})
 			}
 		}
-		h := drain.NewHTTP(context.Background(), srv, nil)
+		h := drain.NewHTTP(context.Background(), srv, drain.Hooks{})
 		h.Bind(l)
 		https = append(https, h)
 		serving.Go(func() { h.Serve(srv.Serve) })
@@ -239,7 +241,7 @@ func TestConnectionsThatCannotBeCompared(t *testing.T) {
 			t.Errorf("%v: ConnState gets a %T, want what the listener has returned", state, conn)
 		}
 	}
-	h := drain.NewHTTP(context.Background(), srv, nil)
+	h := drain.NewHTTP(context.Background(), srv, drain.Hooks{})
 	h.Bind(valueListener{l})
 	served := make(chan error)
 	go func() { served <- h.Serve(srv.Serve) }()
@@ -288,7 +290,7 @@ func TestTwoListenersCutOff(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h := drain.NewHTTP(context.Background(), srv, nil)
+		h := drain.NewHTTP(context.Background(), srv, drain.Hooks{})
 		h.Bind(l)
 		https = append(https, h)
 		addr = l.Addr().String()
@@ -339,5 +341,92 @@ func TestUsersShutdown(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestBindAfterStop: a listener that comes after the stop is closed.
+func TestBindAfterStop(t *testing.T) {
+	for name, stop := range map[string]func(*drain.HTTP) error{
+		"Shutdown": func(h *drain.HTTP) error { return h.Shutdown(t.Context(), errStop) },
+		"Kill":     func(h *drain.HTTP) error { h.Kill(); return nil },
+	} {
+		srv := new(http.Server)
+		h := drain.NewHTTP(context.Background(), srv, drain.Hooks{})
+		if err := stop(h); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Bind(l)
+		if conn, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%s: Accept returns %v, %v, want that the listener is closed", name, conn, err)
+		}
+		if err := h.Serve(srv.Serve); !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("%s: Serve returns %v", name, err)
+		}
+	}
+}
+
+// A scarce listener has no descriptor for its first connection at first.
+type scarce struct {
+	net.Listener
+	began  <-chan struct{}
+	failed bool
+}
+
+func (l *scarce) Accept() (net.Conn, error) {
+	if !l.failed {
+		<-l.began
+		l.failed = true
+		return nil, syscall.EMFILE
+	}
+	return l.Listener.Accept()
+}
+
+// TestForeignAcceptFails: an Accept that fails while the queue is emptied is not the
+// end.
+func TestForeignAcceptFails(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the queue is not known on " + runtime.GOOS)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := make(chan struct{})
+	f := drain.NewForeign(&scarce{Listener: l, began: began})
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	accepted, served := make(chan net.Conn, 1), make(chan error)
+	go func() {
+		served <- f.Serve(func(l net.Listener) error {
+			for {
+				conn, err := l.Accept()
+				if errors.Is(err, syscall.EMFILE) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				accepted <- conn
+			}
+		})
+	}()
+	time.AfterFunc(20*time.Millisecond, func() { close(began) }) // the drain waits for the queue
+	f.Drain(t.Context())
+	select {
+	case conn := <-accepted:
+		conn.Close()
+	default:
+		t.Error("a connection was lost")
+	}
+	f.Close()
+	if err := <-served; !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
 	}
 }

@@ -71,8 +71,8 @@ func (h *server) callOnShutdown() {
 		return // if not ok, Shutdown calls them
 	}
 	for _, f := range functions {
-		if h.Go != nil {
-			h.Go(f)
+		if h.hooks.Go != nil {
+			h.hooks.Go(f)
 		} else {
 			go f()
 		}
