@@ -21,8 +21,19 @@ func mayBecomeH2C(r *http.Request) bool {
 	if r.ProtoMajor == 2 {
 		return r.Method == "PRI" // the head of HTTP/2's connection preface
 	}
-	upgrade := r.Header["Upgrade"]
-	return len(upgrade) > 0 && r.Header["Http2-Settings"] != nil && strings.Contains(upgrade[0], "h2c")
+	return hasToken(r.Header["Upgrade"], "h2c") && hasToken(r.Header["Connection"], "HTTP2-Settings")
+}
+
+// hasToken reports whether the comma-separated values have token, in any case.
+func hasToken(values []string, token string) bool {
+	for _, value := range values {
+		for t := range strings.SplitSeq(value, ",") {
+			if strings.EqualFold(strings.TrimSpace(t), token) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // An h2cConn is a hijacked connection that speaks HTTP/2. The server at its end
@@ -114,7 +125,20 @@ func (h *h2cConn) goAwayLocked() {
 func (h *h2cConn) serverBegins(kind, _ byte, stream uint32) {
 	if !h.began {
 		h.began, h.http2 = true, kind == frameSettings && stream == 0
+		if !h.http2 {
+			h.of.endH2C()
+		}
 	}
+}
+
+// endH2C makes c a hijacked connection like others, after its handler has spoken
+// something else, as WebSocket.
+func (c *connection) endH2C() {
+	c.mu.Lock()
+	c.h2c = nil
+	c.updateLocked()
+	c.mu.Unlock()
+	c.in.changed()
 }
 
 // clientSent and serverSent record the frames that open and close streams.
@@ -163,13 +187,16 @@ func (s *connections) tellH2C() {
 
 // Frames of HTTP/2, RFC 9113, section 6.
 const (
-	frameData     = 0
-	frameHeaders  = 1
-	frameReset    = 3
-	frameSettings = 4
-	frameGoAway   = 7
+	frameData         = 0
+	frameHeaders      = 1
+	frameReset        = 3
+	frameSettings     = 4
+	framePushPromise  = 5
+	frameGoAway       = 7
+	frameContinuation = 9
 
-	flagEndStream = 1
+	flagEndStream  = 1
+	flagEndHeaders = 4
 )
 
 // frames finds the frames in one direction of an HTTP/2 connection. It calls
@@ -180,7 +207,8 @@ type frames struct {
 	skip    int // bytes that are no frame's head
 	head    [9]byte
 	n       int  // of head
-	between bool // a frame has ended, and none begun
+	headers bool // CONTINUATION must come next
+	between bool // a frame has ended, none begun, and any may come
 }
 
 func (s *frames) read(p []byte) {
@@ -192,6 +220,10 @@ func (s *frames) read(p []byte) {
 				break
 			}
 			s.skip = int(s.head[0])<<16 | int(s.head[1])<<8 | int(s.head[2])
+			switch s.head[3] {
+			case frameHeaders, framePushPromise, frameContinuation:
+				s.headers = s.head[4]&flagEndHeaders == 0
+			}
 			s.call(s.begun)
 		}
 		n := min(s.skip, len(p))
@@ -202,7 +234,7 @@ func (s *frames) read(p []byte) {
 			s.n = 0
 		}
 	}
-	s.between = s.skip == 0 && s.n == 0
+	s.between = s.skip == 0 && s.n == 0 && !s.headers
 }
 
 func (s *frames) call(f func(kind, flags byte, stream uint32)) {

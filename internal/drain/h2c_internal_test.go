@@ -16,10 +16,11 @@ import (
 func TestFrames(t *testing.T) {
 	bytes := []byte("SM\r\n\r\n" + // a preface
 		"\x00\x00\x00\x04\x00\x00\x00\x00\x00" + // empty
-		"\x00\x00\x03\x01\x04\x00\x00\x00\x01abc" +
+		"\x00\x00\x03\x01\x00\x00\x00\x00\x01abc" + // without END_HEADERS
+		"\x00\x00\x01\x09\x04\x00\x00\x00\x01d" +
 		"\x00\x01\x2c\x00\x01\x80\x00\x00\x03") // the reserved bit, a length of two bytes
 	bytes = append(bytes, make([]byte, 300)...)
-	want := []string{"begun 4 0 0", "ended 4 0 0", "begun 1 4 1", "ended 1 4 1", "begun 0 1 3", "ended 0 1 3"}
+	want := []string{"begun 4 0 0", "ended 4 0 0", "begun 1 0 1", "ended 1 0 1", "begun 9 4 1", "ended 9 4 1", "begun 0 1 3", "ended 0 1 3"}
 	for _, size := range []int{1, 2, 3, 8, 9, 10, 100, len(bytes)} {
 		var got []string
 		record := func(what string) func(kind, flags byte, stream uint32) {
@@ -29,13 +30,34 @@ func TestFrames(t *testing.T) {
 		}
 		f := frames{begun: record("begun"), ended: record("ended"), skip: 6}
 		for chunk := range slices.Chunk(bytes, size) {
-			if len(got) == 5 && f.between {
-				t.Errorf("size %d: inside a frame it is called the space between two", size)
+			if (len(got) == 7 || len(got) > 2 && len(got) < 6) && f.between {
+				t.Errorf("size %d: inside a frame or a header it is called the space between two", size)
 			}
 			f.read(chunk)
 		}
 		if !slices.Equal(got, want) || !f.between {
 			t.Errorf("size %d: %q, %v; want %q and the space between two", size, got, f.between, want)
+		}
+	}
+}
+
+// TestMayBecomeH2C is what h2c.NewHandler upgrades.
+func TestMayBecomeH2C(t *testing.T) {
+	for _, test := range []struct {
+		upgrade    []string
+		connection string
+		want       bool
+	}{
+		{[]string{"h2c"}, "Upgrade, HTTP2-Settings", true},
+		{[]string{"H2C, websocket"}, "http2-settings,upgrade", true},
+		{[]string{"websocket", "foo , h2c"}, "HTTP2-Settings", true},
+		{[]string{"h2c"}, "Upgrade", false},
+		{[]string{"h2cx"}, "HTTP2-Settings", false},
+		{nil, "HTTP2-Settings", false},
+	} {
+		r := &http.Request{ProtoMajor: 1, Header: http.Header{"Upgrade": test.upgrade, "Connection": {test.connection}}}
+		if got := mayBecomeH2C(r); got != test.want {
+			t.Errorf("Upgrade: %q, Connection: %s: got %t", test.upgrade, test.connection, got)
 		}
 	}
 }

@@ -97,13 +97,14 @@ func unread(conn net.Conn) bool {
 
 // unsent reports whether the kernel has bytes of conn that the peer has not
 // received yet (SIOCOUTQ in tcp(7), which is TIOCOUTQ). It is not known when no
-// socket is found in conn, or that is closed.
+// socket is found in conn, or that is closed or of a kind that does not tell.
 func unsent(conn net.Conn) (yes, known bool) {
 	var n int32
+	var errno syscall.Errno
 	known = control(conn, func(fd int) {
-		syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&n)))
+		_, _, errno = syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&n)))
 	})
-	return n > 0, known
+	return n > 0, known && errno == 0
 }
 
 // control calls f with the descriptor of conn, if conn is a socket or has one
