@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// delivered reports whether clients have all that was written to them, of what
-// was left when the last response ended at began. The kernel knows whether a
-// client's machine has it. Whether the client has read it, nobody knows: it has
-// silentWait for each frame that says so.
-func (s *connections) delivered(began time.Duration) bool {
-	yes, now := true, s.now()
+// delivered reports whether clients have all that was written to them. The kernel
+// knows whether a client's machine has it. Whether the client has read it, nobody
+// knows: it has silentLooks for each frame that says so.
+func (s *connections) delivered() bool {
+	yes := true
 	s.each(func(c *connection) {
-		if !c.counted || !yes {
+		if !c.counted {
 			return
 		}
+		c.looks++
 		some, known := unsent(c.outer)
 		waits := c.wasBusy || !c.heldUntil.IsZero()
-		if some || waits && (!known || now-max(c.lastRead, began) < silentWait) {
+		if some || waits && (!known || c.looks < silentLooks) {
 			yes = false
 		}
 	})

@@ -6,11 +6,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -50,6 +52,11 @@ func tlsConfigs() (server, client *tls.Config) {
 	return &tls.Config{Certificates: s.TLS.Certificates}, client
 }
 
+// bubble is a test whose time passes only while all wait.
+func bubble(test func(*testing.T)) func(*testing.T) {
+	return func(t *testing.T) { synctest.Test(t, test) }
+}
+
 // TestStoppedReading: TLS clients that read no more cannot be told goodbye. They
 // are all closed at once, and not one after the other, 5 s each.
 func TestStoppedReading(t *testing.T) {
@@ -66,12 +73,11 @@ func TestStoppedReading(t *testing.T) {
 		},
 	} {
 		for _, inFlight := range []bool{false, true} {
-			t.Run(name, func(t *testing.T) {
-				t.Parallel()
+			t.Run(name, bubble(func(t *testing.T) {
 				const clients = 35
 				var cancelled atomic.Int64
 				entered := make(chan bool, clients)
-				srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				srv := &http.Server{ErrorLog: log.New(io.Discard, "", 0), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					if r.URL.Path == "/wait" {
 						entered <- true
 						<-r.Context().Done()
@@ -106,7 +112,7 @@ func TestStoppedReading(t *testing.T) {
 					t.Errorf("the contexts of %d requests were cancelled, want %d", got, clients)
 				}
 				t.Logf("in flight %v: took %v", inFlight, took)
-			})
+			}))
 		}
 	}
 }
@@ -114,7 +120,11 @@ func TestStoppedReading(t *testing.T) {
 // TestKillStoppedReading: the same for Kill, which waits for nobody.
 func TestKillStoppedReading(t *testing.T) {
 	server, client := tlsConfigs()
-	srv := &http.Server{TLSConfig: server}
+	synctest.Test(t, func(t *testing.T) { killStoppedReading(t, server, client) })
+}
+
+func killStoppedReading(t *testing.T, server, client *tls.Config) {
+	srv := &http.Server{TLSConfig: server, ErrorLog: log.New(io.Discard, "", 0)}
 	h := NewHTTP(context.Background(), srv, Hooks{})
 	l := newPipes()
 	h.Bind(l)
@@ -129,7 +139,7 @@ func TestKillStoppedReading(t *testing.T) {
 	}
 	began := time.Now()
 	h.Kill()
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > 3*alertTime {
 		t.Errorf("took %v", took)
 	}
 	if err := <-done; !errors.Is(err, http.ErrServerClosed) {

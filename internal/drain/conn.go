@@ -135,7 +135,7 @@ func (c *connection) beforeRead(size int) bool {
 	c.reading = true
 	switch {
 	case c.state == http.StateNew:
-		c.lastUsed = c.in.now()
+		c.lastUsed, c.looks = c.in.now(), 0
 		c.buffer = max(c.buffer, size)
 	case c.isTLS:
 		// TLS needs the rest of a record.
@@ -165,7 +165,7 @@ func (c *connection) afterRead(b []byte, err error) (woken bool) {
 		c.records.take(b)
 	}
 	if c.in.stops() {
-		c.lastRead = c.in.now()
+		c.looks = 0
 		c.hungUp = c.hungUp || err == io.EOF
 	}
 	if !c.reading {
@@ -187,7 +187,7 @@ func (c *connection) afterRead(b []byte, err error) (woken bool) {
 // readOnceMore ends the connection, unless bytes have come after all.
 func (c *connection) readOnceMore(b []byte) (int, error) {
 	socket := bare(c.inner)
-	for first := true; c.looks() && (first && !socket || unread(c.inner)); first = false {
+	for first := true; c.mayLook() && (first && !socket || unread(c.inner)); first = false {
 		if !socket {
 			// It may have read ahead, which only Read tells. One whose deadline is
 			// over would not even try.
@@ -209,9 +209,9 @@ func (c *connection) readOnceMore(b []byte) (int, error) {
 	return 0, errEnded
 }
 
-// looks reports whether one more look is allowed, and notes that this one is a
+// mayLook reports whether one more look is allowed, and notes that this one is a
 // read that nobody needs to wake.
-func (c *connection) looks() bool {
+func (c *connection) mayLook() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.reading, c.woken = true, true
@@ -275,7 +275,7 @@ func (c *connection) discard() {
 	for {
 		n, err := c.inner.Read(b)
 		c.mu.Lock()
-		c.lastRead = c.in.now()
+		c.looks = 0
 		c.mu.Unlock()
 		if err != nil || n == 0 {
 			break

@@ -121,12 +121,12 @@ func TestResponseOfTheWindow(t *testing.T) {
 	}
 	request()
 	h.stopping.Store(true)
-	if !h.conns.delivered(h.conns.now()) {
+	if !h.conns.delivered() {
 		t.Error("a response from before the stop is waited for")
 	}
 	request()
 	h.conns.endIdle(h.newPatience(t.Context()))
-	if h.conns.delivered(h.conns.now()) {
+	if h.conns.delivered() {
 		t.Error("a response in the stop is not waited for")
 	}
 }
@@ -154,7 +154,9 @@ func TestPreconnect(t *testing.T) {
 			t.Errorf("%q is ended at once", test.record)
 		}
 		p.now += 2 * headerWait
-		h.conns.endIdle(p)
+		for range 2 * quietTicks {
+			h.conns.endIdle(p)
+		}
 		if c.ending != test.ends || c.cut != test.cut {
 			t.Errorf("%q: ends %t, cut %t; want %t, %t", test.record, c.ending, c.cut, test.ends, test.cut)
 		}

@@ -65,19 +65,17 @@ type connection struct {
 	lastStream uint32
 
 	// What its Read knows, of ours.
-	buffer   int // the size of net/http's
-	records  records
-	reading  bool // net/http waits for the next request
-	begun    bool // a byte of it was read
-	woken    bool // a deadline of ours ends Read
-	ending   bool // to end when no request has begun
-	cut      bool // to end now
-	ended    bool // was ended
-	hungUp   bool // by the client
-	leaving  bool // closed by net/http, and open until the client has read all
-	lastRead time.Duration
-
-	endsSince time.Duration // if not ours: since when it is ending, see patience.elapsed
+	buffer  int // the size of net/http's
+	records records
+	reading bool // net/http waits for the next request
+	begun   bool // a byte of it was read
+	woken   bool // a deadline of ours ends Read
+	ending  bool // to end when no request has begun
+	cut     bool // to end now
+	ended   bool // was ended
+	hungUp  bool // by the client
+	leaving bool // closed by net/http, and open until the client has read all
+	looks   int  // of the stop, since the client was last heard
 }
 
 // connectionKey is the key of a request's *connection in its context.

@@ -24,6 +24,14 @@ func share(ctx context.Context, limit time.Duration, n int) time.Duration {
 	return limit
 }
 
-// acceptTime is how long a server may take to accept what is in its listener's
-// queue.
-func acceptTime(ctx context.Context) time.Duration { return share(ctx, 10*drainWindow, 4) }
+// withAcceptTime returns a copy of ctx that ends when a server has had enough time
+// to accept what is in its listener's queue: 1 s, which we count in ticks, but no
+// more than a quarter of the time that is left.
+func withAcceptTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, end := context.WithTimeout(ctx, share(ctx, time.Hour, 4))
+	go func() {
+		waitTicks(ctx, 10*drainWindow, nil)
+		end()
+	}()
+	return ctx, end
+}

@@ -36,9 +36,9 @@ const (
 
 	// goAwayWait is how long an idle HTTP/2 client has to hang up after GOAWAY. One
 	// that has to read its last responses first has until its machine has them
-	// all and nothing has come from it for silentWait.
-	goAwayWait = 75 * time.Millisecond
-	silentWait = time.Second
+	// all and nothing has come from it for silentLooks of these, a second.
+	goAwayWait  = 75 * time.Millisecond
+	silentLooks = 14
 )
 
 // HTTP is an *http.Server that can be stopped without losing a request. Make
@@ -187,7 +187,7 @@ func (h *server) Shutdown(ctx context.Context, cause error) error {
 
 // closeListeners closes them after their accept queues were emptied.
 func (h *server) closeListeners(ctx context.Context) {
-	ctx, end := context.WithTimeout(ctx, acceptTime(ctx))
+	ctx, end := withAcceptTime(ctx)
 	defer end()
 	var listeners sync.WaitGroup
 	for _, bound := range h.bound() {
@@ -256,7 +256,8 @@ func (h *server) serveOn(ctx context.Context) {
 // that frame would meet a closed socket: the kernel would drop what it has not
 // sent yet, and the client what it has not read yet.
 func (h *server) settle(ctx context.Context) bool {
-	for began := h.conns.now(); ; {
+	h.conns.each(func(c *connection) { c.looks = 0 })
+	for {
 		step, end := context.WithTimeout(ctx, goAwayWait)
 		none := h.wait(step, h.conns.none)
 		end()
@@ -265,7 +266,7 @@ func (h *server) settle(ctx context.Context) bool {
 			return true
 		case ctx.Err() != nil || !h.conns.quiet():
 			return false
-		case h.conns.delivered(began):
+		case h.conns.delivered():
 			return true
 		}
 	}

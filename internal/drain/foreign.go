@@ -48,8 +48,8 @@ func (f *Foreign) Serve(serve func(net.Listener) error) error {
 // requests on their way. What the server has accepted is its own to finish, by
 // its Shutdown.
 func (f *Foreign) Drain(ctx context.Context) {
-	limit, end := context.WithTimeout(ctx, acceptTime(ctx))
+	limit, end := withAcceptTime(ctx)
 	defer end()
 	f.refuse(limit.Done())
-	waitTicks(ctx, min(drainWindow, acceptTime(ctx)), f.served)
+	waitTicks(ctx, share(ctx, drainWindow, 4), f.served)
 }

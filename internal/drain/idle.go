@@ -51,6 +51,7 @@ func (h *server) endIdle(ctx context.Context) {
 // endIdle reports whether there are HTTP/1 connections that have no handler.
 func (s *connections) endIdle(p *patience) (left bool) {
 	s.each(func(c *connection) {
+		c.looks++
 		switch {
 		case c.http2 || c.state == http.StateClosed || c.state == http.StateHijacked || len(c.running) > 0:
 			return
@@ -80,11 +81,11 @@ func (s *connections) endIdle(p *patience) (left bool) {
 func (c *connection) endForeignLocked(p *patience) {
 	switch {
 	case unread(c.outer) || !c.ending && p.due(c):
-	case c.ending && p.elapsed-c.endsSince > headerWait: // its Close waits for the client
+	case c.ending && time.Duration(c.looks)*tick > headerWait: // its Close waits for the client
 		closeInside(c.outer)
 	default:
 		if !c.ending {
-			c.ending, c.endsSince = true, p.elapsed
+			c.ending, c.looks = true, 0
 		}
 		_ = c.outer.SetReadDeadline(time.Unix(1, 0))
 	}
@@ -98,10 +99,10 @@ func (p *patience) due(c *connection) bool {
 
 // late reports whether the rest of what has begun was waited for long enough. A
 // handshake takes several steps, each of them as long as a starved processor
-// wants.
+// wants, and as a moment in which it runs.
 func (p *patience) late(c *connection) bool {
 	if c.isNewTLS() {
-		return p.now-c.lastUsed > headerWait
+		return p.now-c.lastUsed > headerWait && c.looks > quietTicks
 	}
 	return p.elapsed > headerWait
 }

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -32,6 +33,10 @@ func start(t *testing.T, srv *http.Server) *testServer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startOn(t, srv, l)
+}
+
+func startOn(t *testing.T, srv *http.Server, l net.Listener) *testServer {
 	s := &testServer{NewHTTP(context.Background(), srv, Hooks{}), t, l.Addr().String(), make(chan error, 1)}
 	s.Bind(l)
 	go func() {
@@ -55,10 +60,10 @@ func (s *testServer) dial() net.Conn {
 	return conn
 }
 
-// stop stops the server, with 10 s to do so.
+// stop stops the server, with a minute to do so.
 func (s *testServer) stop() (took time.Duration) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	began := time.Now()
 	if err := s.Shutdown(ctx, context.Canceled); err != nil {
@@ -96,28 +101,76 @@ func TestExpect(t *testing.T) {
 		{"due too late", interval / 10, 3, 0, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t, &http.Server{Handler: nothing})
-			s.Expect(test.expect)
-			conn := s.dial()
-			for n := range test.requests {
-				if n > 0 {
+			synctest.Test(t, func(t *testing.T) {
+				l := newPipes()
+				s := startOn(t, &http.Server{Handler: nothing}, l)
+				s.Expect(test.expect)
+				conn := l.dial()
+				defer conn.Close()
+				for n := range test.requests {
+					if n > 0 {
+						time.Sleep(interval)
+					}
+					if !get(conn) {
+						t.Fatal("not served")
+					}
+				}
+				time.Sleep(test.idle)
+				served := make(chan bool)
+				go func() {
 					time.Sleep(interval)
+					served <- get(conn)
+				}()
+				took := s.stop()
+				if got := <-served; got != test.served {
+					t.Errorf("the next request was served: %v, want %v; the stop took %v", got, test.served, took)
 				}
-				if !get(conn) {
-					t.Fatal("not served")
+			})
+		})
+	}
+}
+
+// TestHalfAHeader: a request that has begun has headerWait to be sent, and no more,
+// even if a byte comes now and then. A client that says nothing has less.
+func TestHalfAHeader(t *testing.T) {
+	for _, test := range []struct {
+		sent, then string
+		served     bool
+		least      time.Duration
+		most       time.Duration
+	}{
+		{"", "", false, 0, 2 * drainWindow},
+		{"GET / HTTP/1.1\r\nHost: a\r\n", "", false, headerWait, headerWait + 3*drainWindow},
+		{"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ", "x", false, headerWait, headerWait + 3*drainWindow},
+		{"GET / HTTP/1.1\r\nHost: a\r\n", "\r\n", true, 0, headerWait},
+	} {
+		t.Run(fmt.Sprintf("%q %q", test.sent, test.then), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newPipes()
+				s := startOn(t, &http.Server{Handler: nothing}, l)
+				conn := l.dial()
+				defer conn.Close()
+				io.WriteString(conn, test.sent)
+				var sending sync.WaitGroup
+				if test.then != "" {
+					sending.Go(func() {
+						for err := error(nil); err == nil; { // until it is cut off
+							time.Sleep(drainWindow * 3 / 2)
+							_, err = io.WriteString(conn, test.then)
+						}
+					})
 				}
-			}
-			time.Sleep(test.idle)
-			served := make(chan bool)
-			go func() {
-				time.Sleep(interval)
-				served <- get(conn)
-			}()
-			took := s.stop()
-			if got := <-served; got != test.served {
-				t.Errorf("the next request was served: %v, want %v; the stop took %v", got, test.served, took)
-			}
+				response := make(chan bool)
+				go func() {
+					_, err := http.ReadResponse(bufio.NewReader(conn), nil)
+					response <- err == nil
+				}()
+				took := s.stop()
+				sending.Wait()
+				if served := <-response; served != test.served || took < test.least || took > test.most {
+					t.Errorf("served %t, took %v; want %t, %v to %v", served, took, test.served, test.least, test.most)
+				}
+			})
 		})
 	}
 }
