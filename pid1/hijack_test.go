@@ -84,14 +84,19 @@ func TestHijackedLearnsOfStop(t *testing.T) {
 // TestHijackedCutOff: a handler that does not care counts as in flight. Its
 // context ends with the cause of the stop, and it is named.
 func TestHijackedCutOff(t *testing.T) {
-	hijacked := make(chan bool)
-	s := serve(t, &pid1.App{Shutdown: shutdown.Pipeline{Grace: time.Second}}, &http.Server{Handler: hijack(t, hijacked, nil)})
-	w := upgraded(t, s, hijacked)
-	_, err := s.stop()
-	w.wantRest("cut off: " + errStop.Error())
-	if pid1.ExitCode(err) != 124 || !strings.Contains(fmt.Sprint(err), "GET /socket (") {
-		t.Errorf("err %v", err)
-	}
+	attempts(t, func() error {
+		hijacked := make(chan bool)
+		s := serve(t, &pid1.App{Shutdown: shutdown.Pipeline{Grace: time.Second}}, &http.Server{Handler: hijack(t, hijacked, nil)})
+		w := upgraded(t, s, hijacked)
+		_, err := s.stop()
+		if pid1.ExitCode(err) != 124 || !strings.Contains(fmt.Sprint(err), "GET /socket (") {
+			return fmt.Errorf("err %w", err)
+		}
+		if got, err := io.ReadAll(w.r); string(got) != "cut off: "+errStop.Error() {
+			return fmt.Errorf("got %q, %w", got, err)
+		}
+		return nil
+	})
 }
 
 // TestHijackedLeftBehind: a connection whose handler has returned is its owner's
