@@ -113,7 +113,7 @@ func TestHTTP2InFlight(t *testing.T) {
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
 			entered, finish := make(chan bool), make(chan bool)
-			s, client, url := serveHTTP2(t, new(pid1.App), protocol, func(w http.ResponseWriter, r *http.Request) {
+			s, client, url := serveHTTP2(t, longGrace(), protocol, func(w http.ResponseWriter, r *http.Request) {
 				entered <- true
 				<-finish
 				w.Write(bytes.Repeat([]byte("x"), size))
@@ -151,7 +151,7 @@ func TestHTTP2SlowClient(t *testing.T) {
 	t.Parallel()
 	const streams, size = 8, 6 << 10 // less than a client's machine keeps for it
 	entered, finish := make(chan bool), make(chan bool)
-	s, client, url := serveHTTP2(t, new(pid1.App), "h2c", func(w http.ResponseWriter, r *http.Request) {
+	s, client, url := serveHTTP2(t, longGrace(), "h2c", func(w http.ResponseWriter, r *http.Request) {
 		entered <- true
 		<-finish
 		w.Write(bytes.Repeat([]byte("x"), size))
@@ -251,7 +251,7 @@ func TestHTTP2SlowReader(t *testing.T) {
 					h2c.SetUnencryptedHTTP2(true)
 					srv.Protocols, transport.Protocols = &h2c, &h2c
 				}
-				s := run(t, new(pid1.App), pid1.Listen(served, srv))
+				s := run(t, longGrace(), pid1.Listen(served, srv))
 				all := getAll(t, &http.Client{Transport: transport}, scheme+"://"+l.Addr().String(), 1, size, entered)
 				s.cancel(errStop)
 				<-goingAway
