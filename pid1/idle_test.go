@@ -114,17 +114,26 @@ func TestRequestInSegments(t *testing.T) {
 // buffer has it.
 func TestPipelinedInSegments(t *testing.T) {
 	const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+	cert, client := certificate()
 	for _, first := range []int{1, 3, 4, 20} {
-		for _, with := range []string{"the request", "the response"} {
+		for _, with := range []string{"the request", "the response", "the response, TLS"} {
 			t.Run(fmt.Sprint(first, " bytes with ", with), func(t *testing.T) {
 				t.Parallel()
 				entered, finish := make(chan bool, 2), make(chan bool)
-				s := serve(t, new(pid1.App), &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				srv := &http.Server{ErrorLog: silent, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					entered <- true
 					<-finish
 					plainAnswer(w, r)
-				})})
+				})}
+				_, _, secure := strings.Cut(with, ", ")
+				if secure {
+					srv.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}}
+				}
+				s := serve(t, new(pid1.App), srv)
 				w := dial(t, s.addr)
+				if secure {
+					w.secure(client)
+				}
 				if with == "the request" {
 					w.send(get + get[:first])
 					<-entered

@@ -138,8 +138,9 @@ func (c *connection) beforeRead(size int) bool {
 		c.lastUsed, c.looks = c.in.now(), 0
 		c.buffer = max(c.buffer, size)
 	case c.isTLS:
-		// TLS needs the rest of a record.
-		c.begun = c.begun || c.records.partial()
+		// TLS needs the rest of a record, or net/http has had one while it
+		// answered the last request.
+		c.begun = c.begun || c.records.partial() || c.noBody && c.early
 	case size < c.buffer:
 		// net/http's buffer is not empty: its background read took the first
 		// byte of this request while the last one was answered.
@@ -163,6 +164,7 @@ func (c *connection) afterRead(b []byte, err error) (woken bool) {
 	defer c.mu.Unlock()
 	if c.isTLS {
 		c.records.take(b)
+		c.early = c.early || len(b) > 0 && c.state == http.StateActive
 	}
 	if c.in.stops() {
 		c.looks = 0

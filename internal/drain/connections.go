@@ -67,6 +67,8 @@ type connection struct {
 	// What its Read knows, of ours.
 	buffer  int // the size of net/http's
 	records records
+	noBody  bool // the last request had none
+	early   bool // bytes came after its header; of TLS
 	reading bool // net/http waits for the next request
 	begun   bool // a byte of it was read
 	woken   bool // a deadline of ours ends Read
@@ -124,7 +126,9 @@ func (s *connections) track(conn net.Conn, state http.ConnState) {
 		c.goroutine = goroutine.Current() // once: it takes a microsecond or two
 	}
 	c.state = state
-	c.begun = c.begun && state != http.StateActive
+	if state == http.StateActive {
+		c.begun, c.early = false, false
+	}
 	c.updateLocked()
 	c.mu.Unlock()
 	s.changed()
@@ -174,6 +178,7 @@ func (c *connection) begin(r *http.Request) *request {
 	c.lastUsed, c.used = now, true
 	*req = request{r.Method, r.Host, r.URL.Path, now, len(c.running)}
 	c.running = append(c.running, req)
+	c.noBody = r.Body == http.NoBody
 	c.http2 = r.ProtoMajor == 2
 	c.updateLocked()
 	return req
