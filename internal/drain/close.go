@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"time"
 )
 
 // delivered reports whether clients have all that was written to them. The kernel
@@ -71,32 +70,4 @@ func closeInside(conn net.Conn) {
 		}
 		go conn.Close()
 	}
-}
-
-// within calls f, and leaves it behind if it takes longer than limit, or ctx ends.
-func within(ctx context.Context, limit time.Duration, f func()) bool {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f()
-	}()
-	return waitTicks(ctx, limit, done)
-}
-
-// waitTicks waits until done is closed, for limit at most, or until ctx ends. It
-// counts ticks, not time: on a starved machine much time passes in which nothing
-// ran.
-func waitTicks(ctx context.Context, limit time.Duration, done <-chan struct{}) bool {
-	ticks := time.NewTicker(tick)
-	defer ticks.Stop()
-	for range int(limit / tick) {
-		select {
-		case <-done:
-			return true
-		case <-ctx.Done():
-			return false
-		case <-ticks.C:
-		}
-	}
-	return false
 }
