@@ -15,10 +15,13 @@ import (
 	"github.com/entrypoint-go/entrypoint/internal/goroutine"
 )
 
-// TLS makes a Server that serves srv as its ListenAndServeTLS does. certFile and
-// keyFile are both empty when srv.TLSConfig has certificates. The files are
-// loaded before anything listens; what cannot be loaded is an error of Run.
-// [App.ReloadTLS] reads them again.
+// TLS makes a Server that serves srv as its ListenAndServeTLS does, on srv.Addr or
+// ":https". certFile and keyFile are both empty when srv.TLSConfig has certificates.
+// The files are loaded before anything listens; what cannot be loaded is an error of
+// Run. [App.ReloadTLS] reads them again.
+//
+// With files, srv.TLSConfig becomes a copy of yours whose Certificates are that of
+// the files. Your GetCertificate is asked first, for clients that name a server.
 //
 // Only programs that call TLS link the server side of crypto/tls.
 func TLS(srv *http.Server, certFile, keyFile string) Server {
@@ -209,14 +212,15 @@ func (h *httpServer) kill() {
 	}
 }
 
-// ReloadTLS reads the files of all [TLS] servers again, for connections from now
-// on. Certificates are renewed by other programs; SIGHUP says that there are new
-// ones:
+// ReloadTLS reads the files of all [TLS] servers again, for handshakes from now
+// on; open connections go on. Certificates are renewed by other programs; SIGHUP
+// says that there are new ones:
 //
 //	app.OnHangup = func(context.Context) error { return app.ReloadTLS() }
 //
 // If a certificate cannot be loaded its server keeps the one that it has. The error
-// joins a [ServerError] for each of those.
+// joins a [ServerError] for each of those. Before Run, and for servers without
+// files, ReloadTLS does nothing.
 func (a *App) ReloadTLS() error {
 	var errs []error
 	for _, p := range a.servers() {

@@ -14,10 +14,12 @@ import (
 
 // Listen makes a Server of one that serves a listener of yours: a unix socket,
 // an inherited descriptor, a TLS setup of your own. The stop closes the
-// listener. Listen panics when l or s is nil.
+// listener, also if it comes before s serves; a Close that hangs is left behind
+// after 0.1 s. Listen panics when l or s is nil.
 //
-// An *http.Server is drained as by [Run]. Its connections are as l makes them,
-// whatever its TLSConfig says: for TLS, pass what tls.NewListener returns.
+// An *http.Server is drained as by [Run]; with several listeners, make a Server of
+// each. Its connections are as l makes them, whatever its TLSConfig says: for TLS,
+// pass what tls.NewListener returns.
 //
 // A server of another type is stopped in this order: the listener refuses new
 // clients, the server has 0.1 s for what its clients have sent, and its Shutdown is
@@ -29,8 +31,9 @@ import (
 // tls.NewListener makes of one. With other listeners a few of them may be reset.
 //
 // The hooks of an *http.Server see the connections that l returned. A handler that
-// hijacks one gets a type of this library around it, with the methods of a
-// *net.TCPConn, and NetConn for what is inside; so does NetConn of a *tls.Conn.
+// hijacks one gets a type of this library around it, with NetConn for what is
+// inside and, if that is a *net.TCPConn, all of its methods. A *tls.Conn stays one:
+// its NetConn is of such a type.
 func Listen(l net.Listener, s interface {
 	Serve(net.Listener) error
 	Shutdown(ctx context.Context) error
@@ -89,7 +92,9 @@ func (s *listening) Shutdown(ctx context.Context) error {
 //
 // GracefulStop waits for connections that carry no call: those whose client has
 // not begun, or not finished, the handshake. On TCP the stop closes them, after
-// 0.1 s if the client has sent nothing, else after 1 s.
+// 0.1 s if the client has sent nothing, else after 1 s, or a quarter of the time
+// that is left if that is less. Connections in the accept queue are reset: clients
+// of gRPC open others by themselves.
 //
 // The health service is yours: set NOT_SERVING when [App.Stopping] is closed,
 // which is before the delay. Its Watch is a call that the client never ends, as

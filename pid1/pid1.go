@@ -145,7 +145,10 @@ type App struct {
 //
 // For half a second after Run the signals are still caught: the stop signal may
 // come twice. An App runs once. It takes over the *http.Servers: it wraps their Handler,
-// ConnState, ConnContext and BaseContext, which still call yours.
+// ConnState, ConnContext and BaseContext, which still call yours. So set the fields
+// before Run. ErrorLog gets all but the handshakes that the stop has ended. The
+// functions of RegisterOnShutdown are called once, after the idle connections are
+// ended; nobody waits for their goroutines, and a panic in one is an error of Run.
 func (a *App) Run(ctx context.Context, srv ...Server) error {
 	return a.once(func() error { return a.run(ctx, srv) })
 }
