@@ -207,10 +207,11 @@ const (
 func (d delivery) await(ctx context.Context, a *App) error {
 	cutoff, end := drain.Cutoff(ctx)
 	defer end()
+	looking := cutoff
 	var left []*linux.TCPSocket // of the last look
 	for pause, over, told := minLookPause, false, false; ; pause = min(2*pause, maxLookPause) {
 		began := time.Now()
-		l, ok := d.look(ctx.Done())
+		l, ok := d.look(looking.Done())
 		switch {
 		case ok && len(l.left) == 0:
 			if len(l.gone) > 0 {
@@ -224,7 +225,6 @@ func (d delivery) await(ctx context.Context, a *App) error {
 			return nil
 		}
 		if over || !ok {
-			<-cutoff.Done() // with ctx, if not before
 			return fmt.Errorf("not received by clients: %s: %w", describe(left), cutoff.Err())
 		}
 		if !told && pause == maxLookPause {
@@ -233,8 +233,10 @@ func (d delivery) await(ctx context.Context, a *App) error {
 		}
 		select {
 		case <-time.After(min(max(pause, 10*time.Since(began)), maxPause)):
-		case <-cutoff.Done():
+		case <-cutoff.Done(): // time for a last look
 			over = true
+			looking, end = drain.Cutoff(ctx)
+			defer end()
 		}
 	}
 }
