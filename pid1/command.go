@@ -67,8 +67,7 @@ type Child struct {
 	settled chan struct{} // see started
 	ended   chan struct{} // closed when the child has ended, or never will start
 	err     error         // of ListenAndServe; valid when ended is closed
-
-	cut chan struct{} // closed when a stop waits no longer for the child's output
+	cut     chan struct{} // closed when a stop waits no longer for the child's output
 
 	// What SysProcAttr asks for, decided before the start.
 	group    bool // signals go to the group
@@ -320,11 +319,8 @@ func (c *Child) wait(status int) error {
 }
 
 func isFile(f any) bool {
-	if f == nil {
-		return true
-	}
 	_, ok := f.(*os.File)
-	return ok
+	return ok || f == nil
 }
 
 // A heldError is the end of a program whose output another process holds open.

@@ -129,7 +129,10 @@ func (t *terminator) round() (roundResult, error) {
 	if t.poll {
 		limit = pollPause
 	}
-	t.pause = max(min(t.pause, limit), perRound*r.took)
+	t.pause = min(t.pause, limit)
+	if t.empty == 0 { // else a few more rounds are all
+		t.pause = max(t.pause, perRound*r.took)
+	}
 	if r.fresh {
 		t.pause = minPause
 	}
