@@ -27,8 +27,8 @@ func (s *connections) delivered() bool {
 }
 
 // close closes all connections at once, and leaves behind what takes longer than
-// alertTime, or lasts until ctx ends: TLS writes close_notify, for which a client that has stopped reading
-// makes it wait, and a user's Close may do anything.
+// alertTime, or until ctx ends: TLS writes close_notify, for which a client that has
+// stopped reading makes it wait, and a user's Close may do anything.
 func (s *connections) close(ctx context.Context) {
 	s.forced.Store(true)
 	var closing sync.WaitGroup

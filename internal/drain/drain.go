@@ -220,7 +220,8 @@ func (h *server) close(ctx context.Context, cause error) {
 }
 
 // serveOn waits until the accepted connections are closed or have fallen
-// silent, at most for drainWindow or a quarter of the time that is left.
+// silent: for drainWindow in ticks and, by the clock, for ten times that or a quarter
+// of the time that is left, at most.
 func (h *server) serveOn(ctx context.Context) {
 	end, ticks := time.NewTimer(share(ctx, 10*drainWindow, 4)), time.NewTicker(tick)
 	defer end.Stop()
