@@ -31,10 +31,11 @@ func panicStack() []byte {
 
 // A traceback of all goroutines stops the world. It takes 1.5 µs for a goroutine
 // and 0.5 µs for each of its frames, up to 100 of them; goroutines of servers take
-// 5 to 10 µs. These are the first guess, and the most that all tracebacks of a
-// shutdown may take.
+// 5 to 10 µs. These are the first guess, the most that is believed (what is more
+// went to other processes), and the most that all tracebacks of a shutdown may take.
 const (
 	guessPerGoroutine = 10 * time.Microsecond
+	maxPerGoroutine   = time.Millisecond
 	maxStackTime      = 100 * time.Millisecond
 )
 
@@ -79,7 +80,7 @@ func (s *stacks) tracebackLocked() ([]byte, error) {
 		buf := make([]byte, 64<<10+n*perGoroutine)
 		began := time.Now()
 		size := runtime.Stack(buf, true)
-		took := time.Since(began)
+		took := min(time.Since(began), times(maxPerGoroutine, n))
 		s.left -= took
 		s.perGoroutine = max(time.Microsecond, took/time.Duration(n))
 		if size < len(buf) || perGoroutine > 4<<10 {

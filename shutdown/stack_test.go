@@ -94,12 +94,13 @@ func TestStacksOfMembersInLog(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			release := make(chan struct{})
 			defer close(release)
 			var log bytes.Buffer
 			p := quiet()
 			p.Logger = slog.New(slog.NewJSONHandler(&log, nil))
-			p.Add(shutdown.Hook{Name: "both", Timeout: time.Second, Func: around(shutdown.Parallel(
+			p.Add(shutdown.Hook{Name: "both", Timeout: 5 * time.Second, Func: around(shutdown.Parallel(
 				shutdown.Hook{Name: "one", Func: func(context.Context) error { hangOne(release); return nil }, Timeout: 50 * ms},
 				shutdown.Hook{Name: "two", Func: func(context.Context) error { hangTwo(release); return nil }, Timeout: 100 * ms},
 			))})
