@@ -243,5 +243,5 @@ func TestIsolateForce(t *testing.T) {
 	p.await("hangs")
 	p.signalAgain(syscall.SIGINT)
 	p.wantExit(128 + 2)
-	p.wantLog("shutdown forced", "step=processes state=ok")
+	p.wantLog(`msg="shutdown: forced"`, "step=processes state=ok")
 }

@@ -177,6 +177,9 @@ func (a *App) once(run func() error) error {
 // flush waits for the log, and for that of a Reaper with its own.
 func (a *App) flush() {
 	wait := shortWait
+	if s := a.current.Load(); s != nil && !s.isForced() {
+		wait = time.Second // on a starved machine the last record may need it
+	}
 	if !a.deadline.IsZero() {
 		wait = min(wait, max(time.Until(a.deadline), shortWait/20)) // all is written in that, mostly
 	}
@@ -187,8 +190,8 @@ func (a *App) flush() {
 	}
 }
 
-// shortWait is how long Run waits at most for what may hang: the log at its end,
-// and methods of a user's errors.
+// shortWait is how long Run waits at most for what may hang: the log at the end of a
+// forced stop, and methods of a user's errors.
 const shortWait = 100 * time.Millisecond
 
 // log returns Logger, or slog's default, behind a queue: nobody waits for it.

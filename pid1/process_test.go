@@ -278,7 +278,7 @@ func TestProcessSecondSignalForces(t *testing.T) {
 		forced := p.signalAgain(second)
 		p.wantExit(128 + int(second))
 		t.Logf("gone %v after the second signal", time.Since(forced))
-		p.wantLog("shutdown forced", `msg="shutdown: step skipped" step=outer`)
+		p.wantLog(`msg="shutdown: forced"`, `msg="shutdown: step skipped" step=outer`)
 		if rest, _ := io.ReadAll(p.stdout); strings.Contains(string(rest), "outer hook") {
 			t.Errorf("stdout %q, want no hook after the force", rest)
 		}

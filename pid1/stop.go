@@ -229,6 +229,12 @@ func (s *stop) outcome() (failures []error, forcedBy error) {
 	return s.failures, s.forcedBy
 }
 
+// isForced reports whether a signal has cut the stop short.
+func (s *stop) isForced() bool {
+	_, by := s.outcome()
+	return by != nil
+}
+
 type stopKey struct{}
 
 // withStop returns the context that the steps of the stop run under.
