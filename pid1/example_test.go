@@ -54,6 +54,29 @@ func ExampleFunc() {
 	// exit code 0
 }
 
+// A migration ends the App when it is done. Interrupted, it exits with 128+n, so
+// that Kubernetes runs it again.
+func ExampleJob() {
+	app := pid1.App{Logger: slog.New(slog.DiscardHandler)}
+	err := app.Run(context.Background(), pid1.Job(func(ctx context.Context) error {
+		fmt.Println("migrated")
+		return nil
+	}))
+	fmt.Println("exit code", pid1.ExitCode(err))
+	// Output:
+	// migrated
+	// exit code 0
+}
+
+// What fails before Run is logged, too.
+func ExampleExit() {
+	l, err := net.Listen("tcp", ":8080")
+	if err != nil {
+		pid1.Exit(err)
+	}
+	pid1.Exit(pid1.Run(context.Background(), pid1.Listen(l, new(http.Server))))
+}
+
 // The reason for the end of a context tells a stop from anything else.
 func ExampleSignalError() {
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -217,6 +240,20 @@ func ExampleApp_EndOnStop() {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /events", app.EndOnStop(http.HandlerFunc(events)))
+	pid1.Exit(app.Run(context.Background(), &http.Server{Addr: ":8080", Handler: mux}))
+}
+
+// A watch ends two seconds after the stop has begun, with a last message.
+func ExampleApp_UntilStopping() {
+	var app pid1.App
+	watch := func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := app.UntilStopping(r.Context(), 2*time.Second)
+		defer cancel()
+		<-ctx.Done() // or an event
+		fmt.Fprintln(w, "come back:", context.Cause(ctx))
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /watch", watch)
 	pid1.Exit(app.Run(context.Background(), &http.Server{Addr: ":8080", Handler: mux}))
 }
 
