@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"internal/sig":           {"internal/linux"},
 	"internal/inspect":       {"internal/linux", "internal/sig"},
 	"internal/drain":         {"internal/goroutine"},
-	"shutdown":               {"internal/term", "internal/asynclog", "internal/began", "internal/errs", "internal/goroutine"},
+	"shutdown":               {"internal/term", "internal/asynclog", "internal/began", "internal/errs", "internal/goroutine", "internal/linux"},
 	"reaper":                 {"internal/linux", "golang.org/x/sys/unix"},
 	"pid1": {"internal/asynclog", "internal/began", "internal/drain", "internal/errs", "internal/goroutine", "internal/inspect", "internal/linux",
 		"internal/sig", "internal/term", "shutdown", "reaper"},

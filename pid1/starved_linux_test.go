@@ -9,11 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/entrypoint-go/entrypoint/internal/nstest"
 	"github.com/entrypoint-go/entrypoint/pid1"
@@ -53,6 +55,9 @@ func starvedMain() int {
 				return err
 			}
 			burn()
+		case "call":
+			runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0))) // with one processor nothing else would run
+			hangInCall()
 		}
 		return nil
 	})
@@ -77,6 +82,24 @@ func starvedMain() int {
 }
 
 func hangInCrowd() { select {} }
+
+// hangInCall is blocked in a system call that the runtime does not know of, and
+// repeats it after EINTR.
+func hangInCall() {
+	var ends [2]int
+	if err := syscall.Pipe(ends[:]); err != nil {
+		panic(err)
+	}
+	for readRaw(ends[0]) == syscall.EINTR {
+	}
+}
+
+//go:noinline
+func readRaw(fd int) syscall.Errno {
+	var b [1]byte
+	_, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b)), 1)
+	return errno
+}
 
 // burn uses all of the CPU that there is.
 func burn() {
@@ -185,6 +208,18 @@ func TestQuota(t *testing.T) {
 		s.signal(syscall.SIGTERM)
 		s.await("first")
 		s.end(124, "next ", "burn")
+	})
+}
+
+// TestBlockedInSystemCall: a hook in a system call that the runtime does not know of
+// keeps the world from stopping, and the stop ends in time all the same.
+func TestBlockedInSystemCall(t *testing.T) {
+	t.Parallel()
+	asInitAndNot(t, func(t *testing.T, start starter) {
+		s := startStarved(t, start, "call", "3s")
+		s.await("serving")
+		s.signal(syscall.SIGTERM)
+		s.end(124, "next true\nlate false\n", "hangInCall")
 	})
 }
 

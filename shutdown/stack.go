@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/entrypoint-go/entrypoint/internal/linux"
 )
 
 // labelKey is the profiler label of a hook's goroutines. Goroutines inherit
@@ -79,7 +81,11 @@ func (s *stacks) tracebackLocked() ([]byte, error) {
 		}
 		buf := make([]byte, 64<<10+n*perGoroutine)
 		began := time.Now()
+		// The world stops for it. A goroutine in a system call that the runtime does
+		// not know of (syscall.RawSyscall) stops only if that returns.
+		restore := linux.Interruptible()
 		size := runtime.Stack(buf, true)
+		restore()
 		took := min(time.Since(began), times(maxPerGoroutine, n))
 		s.left -= took
 		s.perGoroutine = max(time.Microsecond, took/time.Duration(n))

@@ -16,6 +16,8 @@ func AwaitExit(int, func(syscall.Signal)) (status int, ended bool) { return 1, f
 
 func GroupOrphaned() bool { return false }
 
+func Interruptible() (restore func()) { return func() {} }
+
 func Foreground(*os.File) (pgrp int, err error) { return 0, errors.ErrUnsupported }
 
 func SetForeground(*os.File, int) error { return errors.ErrUnsupported }
