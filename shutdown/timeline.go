@@ -62,8 +62,7 @@ func (r *Report) timeline(colour bool) string {
 	var b strings.Builder
 	b.WriteString(r.headline())
 	for _, row := range rows {
-		pad := strings.Repeat(" ", nameWidth-width(row.name))
-		fmt.Fprintf(&b, "\n%8s  %s  ", strings.TrimSuffix(r.took(row.Start), "s"), row.name+pad)
+		fmt.Fprintf(&b, "\n%8s  %s%*s  ", strings.TrimSuffix(r.took(row.Start), "s"), row.name, nameWidth-width(row.name), "")
 		state := stateCell(row.State, colour)
 		if row.State == Skipped {
 			b.WriteString(strings.TrimSpace(state))
@@ -174,6 +173,8 @@ func stateCell(s State, colour bool) string {
 	return word
 }
 
+const fullBar = "██████████████████████████████" // barWidth columns
+
 // bar begins in the column of start. Its length is rounded to an eighth of a
 // column, and not less than one.
 func bar(start, took, total time.Duration) string {
@@ -184,9 +185,6 @@ func bar(start, took, total time.Duration) string {
 		eighths = int(took.Seconds()*scale*8 + 0.5)
 		eighths = max(1, min(eighths, 8*(barWidth-column)))
 	}
-	bar := strings.Repeat(" ", column) + strings.Repeat("█", eighths/8)
-	if rest := eighths % 8; rest > 0 {
-		bar += string([]rune(" ▏▎▍▌▋▊▉")[rest])
-	}
-	return bar
+	rest := [...]string{"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"}[eighths%8]
+	return fmt.Sprintf("%*s%.*s%s", column, "", eighths/8, fullBar, rest)
 }
