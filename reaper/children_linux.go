@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+	"syscall"
 
 	"github.com/entrypoint-go/entrypoint/internal/linux"
 )
@@ -18,14 +19,14 @@ type children struct {
 
 func openChildren(tid int) (*children, error) {
 	path := fmt.Sprintf("/proc/self/task/%d/children", tid)
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := syscall.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	return &children{fd: fd, buf: make([]byte, 16<<10)}, nil
 }
 
-func (c *children) close() { unix.Close(c.fd) }
+func (c *children) close() { syscall.Close(c.fd) }
 
 // list returns the PIDs of the children, zombies included; the slice is valid
 // until list is called again. The list ends with pid if that is among them, as 0
@@ -40,7 +41,7 @@ func (c *children) list(pid int) (pids []int) {
 	}
 	number := 0 // the kernel splits the text between reads anywhere
 	for offset := int64(0); ; size = min(8*size, len(c.buf)) {
-		n, err := unix.Pread(c.fd, c.buf[:size], offset)
+		n, err := syscall.Pread(c.fd, c.buf[:size], offset)
 		if n <= 0 || err != nil {
 			return pids
 		}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+	"syscall"
 )
 
 // descriptors visits the numbers of the open descriptors of this process.
@@ -31,7 +32,7 @@ type descriptors struct {
 const relearn = 64
 
 func openDescriptors() (*descriptors, error) {
-	dir, err := unix.Open("/proc/self/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	dir, err := syscall.Open("/proc/self/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("reaper: %w", &os.PathError{Op: "open", Path: "/proc/self/fd", Err: err})
 	}
@@ -45,7 +46,7 @@ func newDescriptors(dir int) *descriptors {
 	return d
 }
 
-func (d *descriptors) close() { unix.Close(d.dir) }
+func (d *descriptors) close() { syscall.Close(d.dir) }
 
 // count is roughly how many numbers a pass visits. It is 0 for nil.
 func (d *descriptors) count() int {
@@ -87,8 +88,8 @@ func (d *descriptors) visit(f func(fd int)) error {
 // size is how many descriptors are open, since Linux 6.2; 0 before that, and
 // where the list has another order than theirs.
 func (d *descriptors) size() int {
-	var s unix.Stat_t
-	if !d.ordered || unix.Fstat(d.dir, &s) != nil {
+	var s syscall.Stat_t
+	if !d.ordered || syscall.Fstat(d.dir, &s) != nil {
 		return 0
 	}
 	return int(s.Size)
@@ -115,11 +116,11 @@ func (d *descriptors) list(first int, f func(fd int, position int64) bool) error
 	if first == 0 {
 		position = 0 // all, and ".." tells the position of the first number
 	}
-	if _, err := unix.Seek(d.dir, position, unix.SEEK_SET); err != nil {
+	if _, err := syscall.Seek(d.dir, position, unix.SEEK_SET); err != nil {
 		return err
 	}
 	for {
-		n, err := unix.Getdents(d.dir, d.buf)
+		n, err := syscall.ReadDirent(d.dir, d.buf)
 		if n <= 0 || err != nil {
 			return err
 		}
@@ -155,7 +156,7 @@ func (d *descriptors) osHasPidfds() bool {
 	if err != nil {
 		return false
 	}
-	unix.Close(next)
+	syscall.Close(next)
 	first, err := os.FindProcess(os.Getpid())
 	if err != nil {
 		return false

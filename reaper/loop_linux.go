@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"syscall"
 
 	"github.com/entrypoint-go/entrypoint/internal/linux"
 )
@@ -145,7 +146,7 @@ func rest(ctx context.Context, d time.Duration, child chan os.Signal) bool {
 func (s *sweeper) awaitDeath(ctx context.Context) bool {
 	runtime.LockOSThread() // for wake
 	defer runtime.UnlockOSThread()
-	s.waiting.Store(int32(unix.Gettid()))
+	s.waiting.Store(int32(syscall.Gettid()))
 	defer s.waiting.Store(0)
 	for ctx.Err() == nil { // after waiting is set: wake reads it when ctx has ended
 		err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOWAIT, nil)

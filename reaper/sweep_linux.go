@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"syscall"
 
 	"github.com/entrypoint-go/entrypoint/internal/linux"
 )
@@ -114,7 +115,7 @@ type warning struct {
 
 // takeReserve opens the reserved descriptor.
 func (s *sweeper) takeReserve() {
-	if fd, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0); err == nil {
+	if fd, err := syscall.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0); err == nil {
 		s.reserve = fd
 	}
 }
@@ -124,7 +125,7 @@ func (s *sweeper) giveReserve() bool {
 	if s == nil || s.reserve < 0 {
 		return false
 	}
-	unix.Close(s.reserve)
+	syscall.Close(s.reserve)
 	s.reserve = -1
 	return true
 }
@@ -159,9 +160,8 @@ func (s *sweeper) sweep() (collected int, left bool) {
 	if first == unknown && len(s.seen) == 0 {
 		first = 0
 	}
-	if first == 0 {
-		clear(s.held)
-		clear(s.seen)
+	if first == 0 && len(s.held)+len(s.seen) > 0 {
+		s.held, s.seen = map[int]int{}, map[int]sighting{}
 	}
 
 	busy := processorTime() - start

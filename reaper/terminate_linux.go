@@ -204,7 +204,7 @@ func (t *terminator) signalListed(p linux.Process, r *roundResult) {
 // may be wrong about a process that got a new parent while it was read, or that
 // it hides (mount option hidepid).
 func (t *terminator) nobodyUnseen(alive bool, fresh *bool) bool {
-	if !alive && (os.Getpid() != 1 || unix.Kill(-1, 0) == unix.ESRCH) {
+	if !alive && (os.Getpid() != 1 || syscall.Kill(-1, 0) == unix.ESRCH) {
 		return true
 	}
 	*fresh = *fresh || t.empty == 0
@@ -230,9 +230,9 @@ func (t *terminator) nobodyLives(alive bool) bool {
 // those who entered from outside are signalled, and not waited for.
 func (t *terminator) unlisted(alive bool, err error) (none bool, _ error) {
 	if os.Getpid() == 1 && !t.sentAll {
-		t.sentAll = unix.Kill(-1, t.signal) == nil
+		t.sentAll = syscall.Kill(-1, t.signal) == nil
 		if t.signal == unix.SIGTERM {
-			unix.Kill(-1, unix.SIGCONT)
+			syscall.Kill(-1, unix.SIGCONT)
 		}
 	}
 	if !alive {

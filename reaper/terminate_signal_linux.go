@@ -57,12 +57,12 @@ func (t *terminator) send(p linux.Process) error {
 	}
 	now, err := linux.ReadProcess(p.PID)
 	if linux.NoDescriptor(err) && fd >= 0 { // it was the last one
-		unix.Close(fd)
+		syscall.Close(fd)
 		fd = -1
 		now, err = linux.ReadProcess(p.PID)
 	}
 	if fd >= 0 {
-		defer unix.Close(fd)
+		defer syscall.Close(fd)
 	}
 	if linux.NoDescriptor(err) {
 		return err
@@ -93,7 +93,7 @@ func (t *terminator) sendTo(fd, pid int, s syscall.Signal) error {
 			return err
 		}
 	}
-	return unix.Kill(pid, s)
+	return syscall.Kill(pid, s)
 }
 
 // signalChildren signals the children that /proc may not show, and reports whether
@@ -116,7 +116,7 @@ func (t *terminator) signalChild(pid int) (sent bool) {
 	case err != nil:
 		fd = -1
 	default:
-		defer unix.Close(fd)
+		defer syscall.Close(fd)
 		if !isChild(fd) {
 			return false // it was, and has been waited for
 		}
@@ -143,7 +143,7 @@ func livingChildren() (living []int, known bool) {
 		all = childrenByParent()
 	}
 	for _, pid := range all {
-		if unix.Kill(pid, 0) != nil || linux.Peek(unix.P_PID, pid) == pid {
+		if syscall.Kill(pid, 0) != nil || linux.Peek(unix.P_PID, pid) == pid {
 			continue
 		}
 		if p, err := linux.ReadProcess(pid); err == nil && p.Dead() {
@@ -162,7 +162,7 @@ func (t *terminator) kill() {
 	if os.Getpid() == 1 {
 		// To all at once: nobody can fork between two signals. Only PID 1 may
 		// use -1, elsewhere it means every process of the user.
-		unix.Kill(-1, unix.SIGKILL)
+		syscall.Kill(-1, unix.SIGKILL)
 	}
 }
 
@@ -182,7 +182,7 @@ func killChildren() (alive int) {
 		if isChild(fd) && linux.Peek(unix.P_PIDFD, fd) == 0 && unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil {
 			alive++
 		}
-		unix.Close(fd)
+		syscall.Close(fd)
 	}
 	return alive
 }

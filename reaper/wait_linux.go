@@ -49,8 +49,8 @@ func reap(idType, id int) (e Exit, ok bool) {
 
 // reapOldWay is reap where waitid is refused.
 func reapOldWay(pid int) (e Exit, ok bool) {
-	var status unix.WaitStatus
-	got, err := unix.Wait4(pid, &status, unix.WNOHANG, nil)
+	var status syscall.WaitStatus
+	got, err := syscall.Wait4(pid, &status, unix.WNOHANG, nil)
 	if err != nil || got != pid {
 		return Exit{}, false
 	}

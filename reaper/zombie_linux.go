@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"syscall"
 
 	"github.com/entrypoint-go/entrypoint/internal/linux"
 )
@@ -201,6 +202,6 @@ func (z zombie) id() (idType, id int) {
 
 func (z zombie) close() {
 	if z.fd >= 0 {
-		unix.Close(z.fd)
+		syscall.Close(z.fd)
 	}
 }
