@@ -183,11 +183,16 @@ func (e *forcedError) As(target any) bool   { return asSignal(e.by, target) }
 
 // join is errors.Join that leaves a single error as it is.
 func join(errs ...error) error {
-	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
-	if len(errs) == 1 {
-		return errs[0]
+	var all []error
+	for _, err := range errs {
+		if err != nil {
+			all = append(all, err)
+		}
 	}
-	return errors.Join(errs...)
+	if len(all) == 1 {
+		return all[0]
+	}
+	return errors.Join(all...)
 }
 
 // OnStop adds a step for when the stop begins, before the delay and before any

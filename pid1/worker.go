@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,8 +97,13 @@ func (s *stop) jobEnded(p *serverState) {
 }
 
 // unfinishedLocked are the jobs that are not done.
-func (s *stop) unfinishedLocked() []*serverState {
-	return slices.DeleteFunc(s.servers.all(), func(p *serverState) bool { return !p.job || p.completed })
+func (s *stop) unfinishedLocked() (jobs []*serverState) {
+	for _, p := range s.servers.all() {
+		if p.job && !p.completed {
+			jobs = append(jobs, p)
+		}
+	}
+	return jobs
 }
 
 // interruptedError says that a stop came before a job was done.
