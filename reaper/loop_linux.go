@@ -6,10 +6,10 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
-	"syscall"
 
 	"github.com/entrypoint-go/entrypoint/internal/linux"
 )

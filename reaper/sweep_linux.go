@@ -3,10 +3,8 @@ package reaper
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"runtime"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -188,10 +186,11 @@ func (s *sweeper) sweep() (collected int, left bool) {
 func (s *sweeper) round(first int, all bool) (collected int, complete bool) {
 	// Fact 1: an orphan is a child of the leader.
 	candidates, complete := s.candidates(first, all)
-	for chunk := range slices.Chunk(candidates, s.batchSize()) {
+	for size := s.batchSize(); len(candidates) > 0; candidates = candidates[size:] {
+		size = min(size, len(candidates))
 		// The pidfd pins the process, which is dead by now: an owner, if there
 		// is one, has had its pidfd for long.
-		batch := s.open(chunk)
+		batch := s.open(candidates[:size])
 
 		// Fact 2: nobody holds a pidfd of it. Package os has the pidfd of a
 		// child before the child runs, and closes it when Wait has returned or
@@ -290,6 +289,14 @@ func (s *sweeper) othersChildren() (children []zombie, due bool) {
 // forget drops what is known about zombies that are gone. The lists of children do
 // not tell: they may lack some while others come and go.
 func (s *sweeper) forget() {
-	maps.DeleteFunc(s.held, func(pid, fd int) bool { return linux.Peek(unix.P_PIDFD, fd) != pid })
-	maps.DeleteFunc(s.seen, func(pid int, _ sighting) bool { return !s.isDead(zombie{pid: pid, fd: -1}) })
+	for pid, fd := range s.held {
+		if linux.Peek(unix.P_PIDFD, fd) != pid {
+			delete(s.held, pid)
+		}
+	}
+	for pid := range s.seen {
+		if !s.isDead(zombie{pid: pid, fd: -1}) {
+			delete(s.seen, pid)
+		}
+	}
 }

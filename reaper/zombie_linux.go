@@ -2,10 +2,10 @@ package reaper
 
 import (
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
-	"syscall"
 
 	"github.com/entrypoint-go/entrypoint/internal/linux"
 )

@@ -67,7 +67,7 @@ func (s *stacks) find(paths []string, since time.Time) []byte {
 		if err != nil {
 			return []byte(err.Error() + "\n")
 		}
-		s.last = newDump(all)
+		s.last = newDump(string(all))
 	}
 	return s.last.find(paths)
 }
@@ -104,12 +104,12 @@ type dump struct {
 
 type trace struct {
 	number, path string // path is "" where the runtime shows no labels
-	text         []byte
+	text         string
 }
 
-func newDump(all []byte) *dump {
+func newDump(all string) *dump {
 	d := &dump{taken: time.Now(), children: map[string][]int{}}
-	for text := range bytes.SplitSeq(bytes.TrimSpace(all), []byte("\n\n")) {
+	for _, text := range strings.Split(strings.TrimSpace(all), "\n\n") {
 		number, parent, path := parseTrace(text)
 		d.children[parent] = append(d.children[parent], len(d.traces))
 		d.traces = append(d.traces, trace{number, path, text})
@@ -159,11 +159,11 @@ func (d *dump) text(ours []bool) []byte {
 			more++
 		default:
 			// Without the frames of this package that called the hook.
-			text, _, _ := bytes.Cut(t.text, []byte("\n"+packagePath+".(*task).call("))
+			text, _, _ := strings.Cut(t.text, "\n"+packagePath+".(*task).call(")
 			if out.Len() > 0 {
 				out.WriteByte('\n')
 			}
-			out.Write(text)
+			out.WriteString(text)
 			out.WriteByte('\n')
 		}
 	}
@@ -192,8 +192,8 @@ func (s Step) stacks(all []byte) []byte {
 //	…
 //	created by example.com/kafka.(*Writer).Close in goroutine 34
 //		/src/kafka/writer.go:81 +0x57
-func parseTrace(text []byte) (number, parent, path string) {
-	header, frames, _ := strings.Cut(string(text), "\n")
+func parseTrace(text string) (number, parent, path string) {
+	header, frames, _ := strings.Cut(text, "\n")
 	header = strings.TrimPrefix(header, "goroutine ")
 	number, header, _ = strings.Cut(header, " ")
 	if _, label, ok := strings.Cut(header, `"`+labelKey+`": "`); ok {

@@ -7,7 +7,6 @@ package asynclog
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 )
@@ -101,7 +100,7 @@ func (q *queue) put(i item) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.items) >= queueLen {
-		q.items = slices.Delete(q.items, 1, 2) // the writer has the first
+		q.items = append(q.items[:1], q.items[2:]...) // the writer has the first
 		q.lost++
 	}
 	q.items = append(q.items, i)

@@ -27,7 +27,7 @@ func mayBecomeH2C(r *http.Request) bool {
 // hasToken reports whether the comma-separated values have token, in any case.
 func hasToken(values []string, token string) bool {
 	for _, value := range values {
-		for t := range strings.SplitSeq(value, ",") {
+		for _, t := range strings.Split(value, ",") {
 			if strings.EqualFold(strings.TrimSpace(t), token) {
 				return true
 			}
