@@ -13,12 +13,14 @@ import (
 // see Connection: close; to HTTP/2 clients net/http sends GOAWAY.
 func (h *server) writerFor(conn *connection, w http.ResponseWriter, r *http.Request, announcing bool) (http.ResponseWriter, *lastWriter) {
 	if known, ok := w.(commonWriter); ok {
-		last := &lastWriter{w: known, announced: !announcing}
+		last := lastWriter{w: known, announced: !announcing}
 		switch known := known.(type) {
 		case http1Writer:
-			return &http1Last{last, known, h, conn, r}, last
+			w := &http1Last{last, known, h, conn, r}
+			return w, &w.lastWriter
 		case http2Writer:
-			return &http2Last{last, known}, last
+			w := &http2Last{last, known}
+			return w, &w.lastWriter
 		}
 	}
 	if announcing && r.Header.Get("Upgrade") == "" { // else the Connection header is the handler's
@@ -58,14 +60,14 @@ type lastWriter struct {
 
 type (
 	http1Last struct {
-		*lastWriter
+		lastWriter
 		http1 http1Writer
 		h     *server
 		conn  *connection
 		r     *http.Request
 	}
 	http2Last struct {
-		*lastWriter
+		lastWriter
 		http2 http2Writer
 	}
 )

@@ -31,39 +31,39 @@ const (
 // half of a request when the error is a timeout.
 var errEnded = os.ErrDeadlineExceeded
 
-// The types of connections that net/http gets. What else a TCP socket can do
-// (ReadFrom for sendfile, CloseWrite, SyscallConn, File) stays.
-type (
-	tcpConn struct {
-		*net.TCPConn
-		state connection
-	}
-	otherConn struct { // of another kind of socket, or of a listener that wraps another
-		net.Conn
-		state connection
-	}
-)
+// A tcpConn is what net/http gets for a TCP socket. What else that can do (ReadFrom
+// for sendfile, CloseWrite, SyscallConn, File) stays.
+type tcpConn struct {
+	*net.TCPConn
+	state connection
+}
 
-// What net/http asks of a connection of TLS that is no *tls.Conn.
+func (c *tcpConn) Read(b []byte) (int, error)         { return c.state.Read(b) }
+func (c *tcpConn) Close() error                       { return c.state.Close() }
+func (c *tcpConn) SetWriteDeadline(t time.Time) error { return c.state.SetWriteDeadline(t) }
+func (c *tcpConn) NetConn() net.Conn                  { return c.TCPConn }
+
+// For another kind of socket, and for the connection of a listener that wraps
+// another, net/http gets the connection itself.
+func (c *connection) Write(b []byte) (int, error)       { return c.inner.Write(b) }
+func (c *connection) LocalAddr() net.Addr               { return c.inner.LocalAddr() }
+func (c *connection) RemoteAddr() net.Addr              { return c.inner.RemoteAddr() }
+func (c *connection) SetDeadline(t time.Time) error     { return c.inner.SetDeadline(t) }
+func (c *connection) SetReadDeadline(t time.Time) error { return c.inner.SetReadDeadline(t) }
+func (c *connection) NetConn() net.Conn                 { return c.inner }
+func (c *connection) CloseWrite() error                 { return closeWrite(c.inner) }
+
+// A statedConn has what net/http asks of a connection of TLS that is no *tls.Conn.
 type (
 	stater interface {
 		ConnectionState() tls.ConnectionState
 	}
-	statedConn struct {
-		otherConn
-		stater
-	}
+	statedConn struct{ connection }
 )
 
-func (c *tcpConn) Read(b []byte) (int, error)           { return c.state.read(b) }
-func (c *tcpConn) Close() error                         { return c.state.closeOnce() }
-func (c *tcpConn) SetWriteDeadline(t time.Time) error   { return c.state.setWriteDeadline(t) }
-func (c *tcpConn) NetConn() net.Conn                    { return c.TCPConn }
-func (c *otherConn) Read(b []byte) (int, error)         { return c.state.read(b) }
-func (c *otherConn) Close() error                       { return c.state.closeOnce() }
-func (c *otherConn) SetWriteDeadline(t time.Time) error { return c.state.setWriteDeadline(t) }
-func (c *otherConn) NetConn() net.Conn                  { return c.Conn }
-func (c *otherConn) CloseWrite() error                  { return closeWrite(c.Conn) }
+func (c *statedConn) ConnectionState() tls.ConnectionState {
+	return c.inner.(stater).ConnectionState()
+}
 
 func closeWrite(conn net.Conn) error {
 	if half, ok := conn.(interface{ CloseWrite() error }); ok {
@@ -81,9 +81,9 @@ func (s *connections) wrap(accepted net.Conn) net.Conn {
 	case *net.TCPConn:
 		return &tcpConn{inner, connection{in: s, inner: inner}}
 	case stater:
-		return &statedConn{otherConn{accepted, connection{in: s, inner: accepted}}, inner}
+		return &statedConn{connection{in: s, inner: accepted}}
 	}
-	return &otherConn{accepted, connection{in: s, inner: accepted}}
+	return &connection{in: s, inner: accepted}
 }
 
 // own returns the connection of ours that conn is, or has inside, or nil.
@@ -94,10 +94,10 @@ func own(conn net.Conn) *connection {
 	switch c := conn.(type) {
 	case *tcpConn:
 		return &c.state
-	case *otherConn:
-		return &c.state
+	case *connection:
+		return c
 	case *statedConn:
-		return &c.state
+		return &c.connection
 	}
 	return nil
 }
@@ -113,8 +113,8 @@ func accepted(conn net.Conn) net.Conn {
 	return conn
 }
 
-// read is the socket's, unless the connection is to end and no request has begun.
-func (c *connection) read(b []byte) (int, error) {
+// Read is the socket's, unless the connection is to end and no request has begun.
+func (c *connection) Read(b []byte) (int, error) {
 	if !c.beforeRead(len(b)) {
 		return c.readOnceMore(b)
 	}
@@ -230,9 +230,9 @@ func (c *connection) endLocked(now bool) {
 	}
 }
 
-// setWriteDeadline leaves little time for what TLS writes when we have ended the
+// SetWriteDeadline leaves little time for what TLS writes when we have ended the
 // connection.
-func (c *connection) setWriteDeadline(t time.Time) error {
+func (c *connection) SetWriteDeadline(t time.Time) error {
 	c.mu.Lock()
 	ended := c.ended
 	c.mu.Unlock()
@@ -244,11 +244,11 @@ func (c *connection) setWriteDeadline(t time.Time) error {
 	return c.inner.SetWriteDeadline(t)
 }
 
-// closeOnce closes the socket. During the stop a socket with a response that the
+// Close closes the socket. During the stop a socket with a response that the
 // client may not have read stays open for reading: if a frame of the client (or a
 // request that nobody will answer) met a closed socket, the kernel would reset
 // the connection and drop that response.
-func (c *connection) closeOnce() error {
+func (c *connection) Close() error {
 	c.mu.Lock()
 	now := c.ended || c.hungUp || c.in.forced.Load() || !c.in.stops() || c.state == http.StateHijacked
 	switch {
