@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 	"internal/linux":         {"golang.org/x/sys/unix"},
 	"internal/sig":           {"internal/linux"},
 	"internal/inspect":       {"internal/linux", "internal/sig"},
-	"internal/drain":         {"internal/goroutine"},
+	"internal/drain":         {"internal/goroutine", "internal/linux"},
 	"shutdown":               {"internal/term", "internal/asynclog", "internal/began", "internal/errs", "internal/goroutine", "internal/linux"},
 	"reaper":                 {"internal/linux", "golang.org/x/sys/unix"},
 	"pid1": {"internal/asynclog", "internal/began", "internal/drain", "internal/errs", "internal/goroutine", "internal/inspect", "internal/linux",

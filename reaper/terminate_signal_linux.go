@@ -212,8 +212,8 @@ func (t *terminator) watch(p linux.Process) {
 	}
 	go func() {
 		conn.Read(func(fd uintptr) bool {
-			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-			return n > 0 || err != nil
+			events, errno := linux.Poll(int(fd))
+			return events != 0 || errno != 0
 		})
 		select {
 		case t.ended <- struct{}{}:

@@ -5,6 +5,8 @@ import (
 	"os"
 	"syscall"
 	"unsafe"
+
+	"github.com/entrypoint-go/entrypoint/internal/linux"
 )
 
 // maxAccepted bounds what is accepted when clients connect faster than that. The
@@ -65,13 +67,8 @@ func accept(fd int) (accepted []int) {
 // queued reports whether connections wait to be accepted from the listening socket
 // fd.
 func queued(fd int) bool {
-	p := struct {
-		fd              int32
-		events, revents int16
-	}{fd: int32(fd), events: 1} // POLLIN
-	var now syscall.Timespec
-	n, _, _ := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
-	return n == 1 && p.revents == 1
+	events, _ := linux.Poll(fd)
+	return events == linux.PollIn
 }
 
 func closeDescriptor(fd int) { syscall.Close(fd) }
