@@ -203,8 +203,8 @@ func (p *serverState) ended(s *stop, err error) {
 		s.app.logPanic(err)
 	case err != nil:
 		p.blamed = s.begin(ended, ended)
-	case p.job:
-		s.jobEnded(p)
+	case p.job != nil:
+		p.job.ended(s, p)
 	default:
 		p.blamed = s.begin(ended, nil)
 	}

@@ -19,8 +19,8 @@ import (
 type serverState struct {
 	server Server
 	name   string
-	call   *call // of ListenAndServe; nil before
-	job    bool
+	call   *call    // of ListenAndServe; nil before
+	job    jobRules // nil for others
 
 	members []*serverState // of a chain, in the order of the start; nil for others
 	inChain bool

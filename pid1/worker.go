@@ -20,7 +20,7 @@ import (
 //
 // A worker that returns by itself stops the App: cleanly with nil, else with a
 // [ServerError]. For work that has an end, use [Job].
-func Func(run func(ctx context.Context) error) Server { return newWorker(run, false) }
+func Func(run func(ctx context.Context) error) Server { return newWorker(run, nil) }
 
 // Job makes a Server of work that has an end: a migration, a batch, a test. When
 // the last Job of an App has returned nil the App stops cleanly; other servers go
@@ -30,19 +30,19 @@ func Func(run func(ctx context.Context) error) Server { return newWorker(run, fa
 // done, whatever it returns then: [ExitCode] is 128+n if signal n began the stop,
 // else 1. So Kubernetes does not take an evicted Job for complete. Func and Job
 // panic when run is nil.
-func Job(run func(ctx context.Context) error) Server { return newWorker(run, true) }
+func Job(run func(ctx context.Context) error) Server { return newWorker(run, job{}) }
 
 // A worker is the Server that Func and Job make.
 type worker struct {
 	run    func(context.Context) error
-	job    bool
+	job    jobRules // nil for a Func
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	once   sync.Once
 	done   chan struct{} // closed when run has returned
 }
 
-func newWorker(run func(context.Context) error, job bool) *worker {
+func newWorker(run func(context.Context) error, job jobRules) *worker {
 	if run == nil {
 		panic("pid1: Func or Job: nil function")
 	}
@@ -52,7 +52,7 @@ func newWorker(run func(context.Context) error, job bool) *worker {
 }
 
 func (w *worker) name() string {
-	if w.job {
+	if w.job != nil {
 		return "job"
 	}
 	return "worker"
@@ -77,34 +77,37 @@ func (w *worker) Shutdown(ctx context.Context) error {
 
 func (w *worker) kill() { w.cancel(context.Canceled) }
 
+// jobRules are what a job has beyond a worker. They are an interface so that only
+// programs that call Job link them.
+type jobRules interface {
+	ended(s *stop, p *serverState) // p's job has returned nil
+	interrupted(name string, cause error) error
+}
+
+type job struct{}
+
 // jobsDone is why an App stops whose jobs are done.
 type jobsDone struct{}
 
 func (*jobsDone) Error() string { return "all jobs are done" }
 
-// jobEnded notes that a job has returned nil. The end of the last one begins the
-// stop.
-func (s *stop) jobEnded(p *serverState) {
+// ended notes that a job is done. The end of the last one begins the stop.
+func (job) ended(s *stop, p *serverState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cause != nil {
 		return // the stop has interrupted it
 	}
 	p.completed = true
-	if len(s.unfinishedLocked()) == 0 {
-		s.beginLocked(&jobsDone{}, nil)
-	}
-}
-
-// unfinishedLocked are the jobs that are not done.
-func (s *stop) unfinishedLocked() (jobs []*serverState) {
 	for _, p := range s.servers.all() {
-		if p.job && !p.completed {
-			jobs = append(jobs, p)
+		if p.job != nil && !p.completed {
+			return
 		}
 	}
-	return jobs
+	s.beginLocked(&jobsDone{}, nil)
 }
+
+func (job) interrupted(name string, cause error) error { return &interruptedError{name, cause} }
 
 // interruptedError says that a stop came before a job was done.
 type interruptedError struct {
@@ -119,16 +122,6 @@ func (e *interruptedError) Error() string {
 // As finds the signal. There is no Unwrap: the cause may be context.Canceled, and
 // whoever ignores that must not ignore this.
 func (e *interruptedError) As(target any) bool { return asSignal(e.cause, target) }
-
-// interrupted is an error for each job that is not done.
-func (s *stop) interrupted() (errs []error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range s.unfinishedLocked() {
-		errs = append(errs, &interruptedError{p.name, s.cause})
-	}
-	return errs
-}
 
 // Service makes a Server of two functions: one that serves until it is stopped,
 // and one that stops it gracefully. It is for servers and consumers of other
