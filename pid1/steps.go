@@ -240,8 +240,9 @@ func (o *onStop) add(h shutdown.Hook) bool {
 
 func (o *onStop) count() int {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	return len(o.steps)
+	n := len(o.steps)
+	o.mu.Unlock()
+	return n
 }
 
 // take returns the steps for the stop, in the order in which they run, which have

@@ -95,8 +95,8 @@ func (s *stop) becomeReady() bool {
 // announced notes whether others may send requests although the App is not ready.
 func (s *stop) announced(yes bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.known = yes
+	s.mu.Unlock()
 }
 
 // begin begins the stop and reports whether it did: only the first call does.
@@ -197,15 +197,16 @@ func (s *stop) delayDue(cause error) bool {
 // also before its step starts.
 func (s *stop) delayEnds() <-chan struct{} {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.delayEnd
+	ends := s.delayEnd
+	s.mu.Unlock()
+	return ends
 }
 
 // delayOver makes the next stop signal force the stop.
 func (s *stop) delayOver() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.delayEnd = nil
+	s.mu.Unlock()
 }
 
 func (s *stop) endDelayLocked() {
@@ -218,15 +219,17 @@ func (s *stop) endDelayLocked() {
 // reason is what began the stop: nil before.
 func (s *stop) reason() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.cause
+	cause := s.cause
+	s.mu.Unlock()
+	return cause
 }
 
 // outcome is the errors to return, and what the stop was forced by, if it was.
 func (s *stop) outcome() (failures []error, forcedBy error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.failures, s.forcedBy
+	failures, forcedBy = s.failures, s.forcedBy
+	s.mu.Unlock()
+	return failures, forcedBy
 }
 
 // isForced reports whether a signal has cut the stop short.

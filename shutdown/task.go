@@ -145,8 +145,9 @@ func (t *task) end(err error) {
 // goroutines is path, empty before the first goroutine runs.
 func (t *task) goroutines() string {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.path
+	path := t.path
+	t.mu.Unlock()
+	return path
 }
 
 // wait waits for the end of the task. It gives up when the budget and the time to

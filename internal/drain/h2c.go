@@ -171,8 +171,9 @@ func (c *connection) serverSent(kind, flags byte, stream uint32) {
 
 func (c *connection) hadStream() bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.lastStream > 0
+	had := c.lastStream > 0
+	c.mu.Unlock()
+	return had
 }
 
 // tellH2C has the clients of hijacked HTTP/2 connections go away.
