@@ -3,9 +3,9 @@ package reaper
 import (
 	"fmt"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
-	"syscall"
 
 	"github.com/entrypoint-go/entrypoint/internal/linux"
 )

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
-	"syscall"
 )
 
 // descriptors visits the numbers of the open descriptors of this process.

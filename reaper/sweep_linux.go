@@ -7,9 +7,9 @@ import (
 	"runtime"
 	"sync/atomic"
 	"time"
+	"syscall"
 
 	"golang.org/x/sys/unix"
-	"syscall"
 
 	"github.com/entrypoint-go/entrypoint/internal/linux"
 )
