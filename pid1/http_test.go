@@ -742,7 +742,7 @@ func TestContexts(t *testing.T) {
 	t.Parallel()
 	type key string
 	entered := make(chan context.Context)
-	s := serve(t, &pid1.App{Shutdown: shutdown.Pipeline{Grace: time.Second}}, &http.Server{
+	s := serve(t, &pid1.App{Shutdown: shutdown.Pipeline{Grace: 3 * time.Second}}, &http.Server{
 		BaseContext: func(net.Listener) context.Context {
 			return context.WithValue(context.Background(), key("base"), 1)
 		},

@@ -6,8 +6,8 @@ import (
 	"os"
 	"runtime"
 	"sync/atomic"
-	"time"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
