@@ -205,7 +205,9 @@ const clients = 8
 // refused has found the server gone, and ends.
 type load struct {
 	ok, lost atomic.Int64
-	first    error // what was lost first
+	stopping atomic.Bool  // set by the test before it stops the server
+	early    atomic.Int64 // of those lost, which were sent before that
+	first    error        // what was lost first
 	once     sync.Once
 	clients  sync.WaitGroup
 	cancel   context.CancelFunc
@@ -232,6 +234,7 @@ func (l *load) request(ctx context.Context, client *http.Client, url string) (go
 	if err != nil {
 		panic(err)
 	}
+	early := !l.stopping.Load()
 	resp, err := client.Do(req)
 	if err == nil {
 		_, err = io.Copy(io.Discard, resp.Body)
@@ -249,6 +252,9 @@ func (l *load) request(ctx context.Context, client *http.Client, url string) (go
 		return false
 	}
 	l.lost.Add(1)
+	if early {
+		l.early.Add(1)
+	}
 	l.once.Do(func() { l.first = err })
 	return true
 }
