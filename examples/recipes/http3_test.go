@@ -45,7 +45,8 @@ func TestHTTP3(t *testing.T) {
 	first.end()
 	third.end()
 	p.wantCleanEnd(nil)
-	t.Logf("HTTP/1.1: %d requests, %d lost; HTTP/3: %d, %d lost", first.ok.Load(), first.lost.Load(), third.ok.Load(), third.lost.Load())
+	first.count(t, "http3: HTTP/1.1")
+	third.count(t, "http3")
 	if n := first.lost.Load(); n > 0 {
 		t.Errorf("HTTP/1.1: %d requests lost, the first: %v", n, first.first)
 	}

@@ -2,6 +2,7 @@ package recipes
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -18,20 +19,27 @@ func TestListeners(t *testing.T) {
 			t.Parallel()
 			addr := freeAddr(t)
 			p := start(t, name, "ADDR="+addr, "SHUTDOWN_GRACE=60s")
-			var idle net.Conn
-			p.await(addr+" to listen", func() (ok bool) {
+			var idle session
+			p.await(addr+" to answer", func() bool {
 				conn, err := net.Dial("tcp", addr)
-				idle = conn
-				return err == nil
+				if err != nil {
+					return false
+				}
+				idle = dial(conn)
+				if err := idle.call(); err != nil {
+					idle.Close()
+					return false
+				}
+				return true
 			})
 			defer idle.Close()
 			load := startLoad("http://"+addr, func() http.RoundTripper { return &dialer{dial: dial} })
-			load.await(t, 50)
+			load.await(t, 2*clients)
 			load.stopping.Store(true)
 			p.stop()
 			load.end()
 			p.wantCleanEnd(nil)
-			t.Logf("%d requests, %d lost", load.ok.Load(), load.lost.Load())
+			load.count(t, name)
 			if n := load.early.Load(); n > 0 {
 				t.Errorf("%d of those lost were sent before the stop, the first: %v", n, load.first)
 			}
@@ -56,7 +64,10 @@ func (s lineSession) call() error {
 	if _, err := io.WriteString(s, "sleep\n"); err != nil {
 		return err
 	}
-	_, err := s.lines.ReadString('\n')
+	line, err := s.lines.ReadString('\n')
+	if err == nil && line != "done\n" {
+		err = errors.New(line)
+	}
 	return err
 }
 

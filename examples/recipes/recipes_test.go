@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,7 +39,11 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
 		return 1
 	}
-	return m.Run()
+	code := m.Run()
+	if testing.Verbose() {
+		printTotals()
+	}
+	return code
 }
 
 // Requests in flight get their responses, and no request is lost where the server
@@ -81,7 +87,29 @@ func TestServers(t *testing.T) {
 			p.stop()
 			load.end()
 			p.wantCleanEnd(test.lines)
-			load.report(t, test.lossy)
+			load.check(t, test.lossy)
+			load.count(t, test.name)
+		})
+	}
+}
+
+// In Kubernetes these serve on for the delay: they do not take the signal themselves.
+func TestDelay(t *testing.T) {
+	for _, name := range []string{"hertz", "kratos"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			addr := freeAddr(t)
+			p := start(t, name, "ADDR="+addr, "KUBERNETES_SERVICE_HOST=10.0.0.1")
+			p.awaitHTTP("http://" + addr)
+			load := startLoad("http://"+addr, func() http.RoundTripper { return new(http.Transport) })
+			began := time.Now()
+			p.terminate()
+			load.clients.Wait() // until all have been refused
+			if took := time.Since(began); took < 4*time.Second {
+				t.Errorf("served on for %v, want the delay of 5s", took)
+			}
+			p.awaitEnd()
+			p.wantCleanEnd(nil)
 		})
 	}
 }
@@ -98,8 +126,8 @@ type process struct {
 func start(t *testing.T, name string, env ...string) *process {
 	t.Helper()
 	p := &process{Cmd: exec.Command(filepath.Join(programs, name)), t: t, ended: make(chan struct{})}
-	// Not in Kubernetes, whatever the tests run in: no delay.
-	p.Env = append(os.Environ(), append(env, "KUBERNETES_SERVICE_HOST=")...)
+	// Not in Kubernetes, whatever the tests run in, unless env says so: no delay.
+	p.Env = append(append(os.Environ(), "KUBERNETES_SERVICE_HOST="), env...)
 	p.Stdout, p.Stderr = &p.out, &p.log
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
@@ -151,9 +179,19 @@ func (p *process) await(what string, holds func() bool) {
 // stop sends SIGTERM and waits for the end.
 func (p *process) stop() {
 	p.t.Helper()
+	p.terminate()
+	p.awaitEnd()
+}
+
+func (p *process) terminate() {
+	p.t.Helper()
 	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 		p.t.Fatal(err)
 	}
+}
+
+func (p *process) awaitEnd() {
+	p.t.Helper()
 	select {
 	case <-p.ended:
 	case <-time.After(time.Minute):
@@ -275,14 +313,38 @@ func (l *load) end() {
 	l.clients.Wait()
 }
 
-// report logs what was lost, and fails if that may not be. Where requests on idle
-// connections may be lost, those in flight may not: all clients have one.
-func (l *load) report(t *testing.T, lossy bool) {
+// check fails if a request was lost that may not be. Where requests on idle
+// connections may be, those in flight may not: all clients have one.
+func (l *load) check(t *testing.T, lossy bool) {
 	t.Helper()
-	n := l.lost.Load()
-	t.Logf("%d requests, %d lost", l.ok.Load(), n)
-	if n > 0 && !lossy || n >= clients {
+	if n := l.lost.Load(); n > 0 && !lossy || n >= clients {
 		t.Errorf("%d of %d requests lost, the first: %v", n, l.ok.Load()+n, l.first)
+	}
+}
+
+// A total is what all loads of a name have sent and lost. With -v, the tests end
+// with these: -count=20 gives the figures of docs/recipes.md.
+type total struct{ sent, lost, stops int64 }
+
+var (
+	totalsMu sync.Mutex
+	totals   = map[string]total{}
+)
+
+func (l *load) count(t *testing.T, name string) {
+	lost := l.lost.Load()
+	sent := l.ok.Load() + lost
+	t.Logf("%s: %d of %d requests lost", name, lost, sent)
+	totalsMu.Lock()
+	defer totalsMu.Unlock()
+	was := totals[name]
+	totals[name] = total{was.sent + sent, was.lost + lost, was.stops + 1}
+}
+
+func printTotals() {
+	for _, name := range slices.Sorted(maps.Keys(totals)) {
+		sum := totals[name]
+		fmt.Printf("%-16s %d of %d lost in %d stops\n", name, sum.lost, sum.sent, sum.stops)
 	}
 }
 

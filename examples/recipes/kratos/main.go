@@ -24,18 +24,6 @@ func main() {
 	app := kratos.New(kratos.Server(srv),
 		kratos.Signal(syscall.SIGKILL), // none that it can catch: Run takes the signals
 		kratos.StopTimeout(time.Hour))  // the grace is what counts
-	ended := make(chan struct{})
-	serve := func() error { defer close(ended); return app.Run() }
-	stop := func(ctx context.Context) error {
-		if err := app.Stop(); err != nil {
-			return err
-		}
-		select { // Stop only tells it
-		case <-ended:
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	pid1.Exit(pid1.Run(context.Background(), pid1.Named("kratos", pid1.Service(serve, stop))))
+	stop := func(context.Context) error { return app.Stop() }
+	pid1.Exit(pid1.Run(context.Background(), pid1.Named("kratos", pid1.Service(app.Run, stop))))
 }

@@ -19,7 +19,7 @@ type Sleeper struct{}
 
 // Sleep answers after a moment.
 func (Sleeper) Sleep(_ string, reply *string) error {
-	time.Sleep(20 * time.Millisecond)
+	time.Sleep(200 * time.Millisecond)
 	*reply = "done"
 	return nil
 }

@@ -39,7 +39,7 @@ func (s *server) serve(conn *net.TCPConn) {
 	defer conn.Close()
 	context.AfterFunc(s.stopping, func() { conn.CloseRead() })
 	for lines := bufio.NewScanner(conn); lines.Scan(); {
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(200 * time.Millisecond)
 		io.WriteString(conn, "done\n")
 	}
 }
