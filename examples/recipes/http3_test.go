@@ -43,7 +43,7 @@ func TestHTTP3(t *testing.T) {
 	third.await(t, 50)
 	p.stop()
 	first.end()
-	third.end()
+	third.cut()
 	p.wantCleanEnd(nil)
 	first.count(t, "http3: HTTP/1.1")
 	third.count(t, "http3")
