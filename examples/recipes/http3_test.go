@@ -37,8 +37,8 @@ func TestHTTP3(t *testing.T) {
 		resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	})
-	first := startLoad("https://"+addr, func() http.RoundTripper { return &http.Transport{TLSClientConfig: client} })
-	third := startLoad("https://"+addr, func() http.RoundTripper { return &http3.Transport{TLSClientConfig: client} })
+	first := startLoad(http.MethodPost, "https://"+addr, func() http.RoundTripper { return &http.Transport{TLSClientConfig: client} })
+	third := startLoad(http.MethodPost, "https://"+addr, func() http.RoundTripper { return &http3.Transport{TLSClientConfig: client} })
 	first.await(t, 50)
 	third.await(t, 50)
 	p.stop()

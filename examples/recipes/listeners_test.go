@@ -33,7 +33,7 @@ func TestListeners(t *testing.T) {
 				return true
 			})
 			defer idle.Close()
-			load := startLoad("http://"+addr, func() http.RoundTripper { return &dialer{dial: dial} })
+			load := startLoad(http.MethodPost, "http://"+addr, func() http.RoundTripper { return &dialer{dial: dial} })
 			load.await(t, 2*clients)
 			load.stopping.Store(true)
 			p.stop()
