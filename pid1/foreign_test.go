@@ -195,3 +195,37 @@ func TestForeignServerOwnListener(t *testing.T) {
 		t.Errorf("Run: %v", err)
 	}
 }
+
+// acceptLoop is a server that returns what Accept does, whatever the reason.
+type acceptLoop struct{ accepting chan bool }
+
+func (s acceptLoop) Serve(l net.Listener) error {
+	close(s.accepting)
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		conn.Close()
+	}
+}
+
+func (acceptLoop) Shutdown(context.Context) error { return nil }
+
+// TestForeignAcceptLoop: that its listener is closed by the stop is no failure of a
+// server.
+func TestForeignAcceptLoop(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := acceptLoop{make(chan bool)}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- (&pid1.App{Logger: discard}).Run(ctx, pid1.Listen(l, s)) }()
+	<-s.accepting
+	stop()
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}

@@ -23,8 +23,9 @@ import (
 //
 // A server of another type is stopped in this order: the listener refuses new
 // clients, the server has 0.1 s for what its clients have sent, and its Shutdown is
-// called. Its Serve gets a listener that hides the type of l. To tell clients to
-// go, let its handlers answer with Connection: close when [App.Ready] is false.
+// called. Its Serve gets a listener that hides the type of l, and may return Accept's
+// error when the stop has closed that. To tell clients to go, let its handlers
+// answer with Connection: close when [App.Ready] is false.
 //
 // Connections that wait in the accept queue when the stop begins are served, on
 // Linux and if l is a *net.TCPListener or a *net.UnixListener, or what

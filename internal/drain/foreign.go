@@ -2,6 +2,7 @@ package drain
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 )
@@ -37,10 +38,14 @@ func (f *Foreign) Close() error {
 	return f.listener.Close()
 }
 
-// Serve calls serve with the listener.
+// Serve calls serve with the listener. That the listener is closed is no error.
 func (f *Foreign) Serve(serve func(net.Listener) error) error {
 	defer close(f.served)
-	return serve(f)
+	err := serve(f)
+	if f.closing.Load() && errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
 }
 
 // Drain refuses new clients: it closes the listener, and has the server accept

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/rpc"
 	"os"
@@ -33,11 +32,8 @@ type server struct {
 func (s *server) Serve(l net.Listener) error {
 	for {
 		conn, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return nil
-		}
 		if err != nil {
-			return err
+			return err // if the stop has closed l, that is no failure
 		}
 		context.AfterFunc(s.stopping, func() { conn.(*net.TCPConn).CloseRead() })
 		s.clients.Go(func() { rpc.ServeConn(conn) })

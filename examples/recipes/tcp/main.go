@@ -6,7 +6,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"io"
 	"net"
 	"os"
@@ -25,11 +24,8 @@ type server struct {
 func (s *server) Serve(l net.Listener) error {
 	for {
 		conn, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return nil
-		}
 		if err != nil {
-			return err
+			return err // if the stop has closed l, that is no failure
 		}
 		s.clients.Go(func() { s.serve(conn.(*net.TCPConn)) })
 	}
