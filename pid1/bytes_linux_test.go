@@ -256,6 +256,9 @@ func dropAll(t *testing.T, conn net.Conn) {
 	raw.Control(func(fd uintptr) {
 		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &filter[0]})
 	})
+	if err == unix.EPERM {
+		t.Skip("only root may attach a filter here")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
