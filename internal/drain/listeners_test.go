@@ -426,7 +426,7 @@ func TestForeignAcceptFails(t *testing.T) {
 		t.Error("a connection was lost")
 	}
 	f.Close()
-	if err := <-served; !errors.Is(err, net.ErrClosed) {
+	if err := <-served; err != nil {
 		t.Error(err)
 	}
 }
