@@ -22,11 +22,11 @@ const (
 // state, time, budget, and a bar on a common scale.
 //
 //	shutdown: SIGTERM, 30s grace, 7.3s taken, 1 of 5 steps failed
-//	   0.000  delay       ok      5.000s of  5.0s  ████████████████████▌
-//	   5.000  http :8080  ok      0.021s of 19.0s                      ▏
-//	   5.021  kafka       STUCK   2.001s of  2.0s                      ████████▎
-//	   7.022  postgres    ok      0.004s of 19.9s                              ▏
-//	   7.026  otel flush  ok      0.286s of 21.4s                              █▏
+//	   0.000  delay       ok      5.001s of  6.0s  ████████████████████▌
+//	   5.001  http :8080  ok      0.022s of 17.4s                      ▏
+//	   5.023  kafka       STUCK   2.011s of  2.0s                      ████████▎
+//	   7.034  postgres    ok      0.004s of 18.4s                              ▏
+//	   7.038  otel flush  ok      0.287s of 19.9s                              █▏
 //
 // The headline says "late" when Took is more than Grace. Names are cut after 24
 // columns. Members of Parallel are indented under their step. There is no colour;

@@ -1,4 +1,4 @@
-// Grpc is a gRPC server that is fit to be PID 1 of a container.
+// Grpc is a gRPC server that can be PID 1 of a container.
 //
 //	go run .            # in this folder; Ctrl-C stops it
 //
