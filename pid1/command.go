@@ -31,12 +31,11 @@ func Command(cmd *exec.Cmd) *Child {
 // A Child is a Server that runs a program in a child process, as tini does. The
 // server ends when the program ends, and [ExitCode] knows its status.
 //
-// The child gets every signal that this process can catch. Not passed on are
-// the signals that begin a stop ([App.Signals], and SIGHUP if [App.OnHangup] is
-// set), those that Go's runtime uses (SIGURG, SIGPROF), SIGCHLD, and SIGPIPE unless
-// Rewrite has it. SIGHUP, SIGINT, SIGCONT, SIGTSTP, SIGTTIN and SIGTTOU are not
-// passed on if they were ignored when this process started: they stay ignored, in
-// the child too. All other signals have their default action in the child, also if
+// Signals to this process are passed on to the child, except those that begin a
+// stop ([App.Signals]), SIGHUP if [App.OnHangup] is set, those that Go's runtime
+// uses (SIGURG, SIGPROF), SIGCHLD, and SIGPIPE unless Rewrite has it. SIGHUP, SIGINT,
+// SIGCONT, SIGTSTP, SIGTTIN and SIGTTOU are not passed on either if they were ignored
+// when this process started: they stay ignored, in the child too. All other signals have their default action in the child, also if
 // they were ignored, as SIGPIPE is by some programs: Go's runtime hides that.
 //
 // A stop sends the child the signal that began it, or SIGTERM, and SIGKILL
@@ -52,8 +51,8 @@ func Command(cmd *exec.Cmd) *Child {
 // set. The child then starts as this program, which executes Cmd before its main
 // runs.
 type Child struct {
-	// Cmd is the program. It must be set, and not be used for anything else. Stdin, Stdout
-	// and Stderr are the null device unless they are set. If Stdout or Stderr is
+	// Cmd is the program. It must be set, and not be used for anything else. Stdin,
+	// Stdout and Stderr are the null device unless they are set. If Stdout or Stderr is
 	// not an *os.File, set WaitDelay too: a grandchild that keeps the pipe open
 	// would delay the end of the server until a stop runs out of time.
 	Cmd *exec.Cmd

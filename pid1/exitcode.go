@@ -28,7 +28,8 @@ const (
 )
 
 // Exit ends the process with the status ExitCode(err). An error that [App.Run] has
-// not logged yet is logged first, by slog.Default(). Use it as the last line of
+// not logged yet is logged first, by slog.Default(). Like os.Exit it runs no deferred
+// function. Use it as the last line of
 // main:
 //
 //	pid1.Exit(pid1.Run(context.Background(), srv))
@@ -70,19 +71,20 @@ func isLogged(err error) bool {
 	return false
 }
 
-// ExitCode returns the status that main should exit with after err:
+// ExitCode returns the status that main should exit with after err. The first line
+// that applies counts:
 //
-//	0        err is nil: a clean stop
-//	128+n    signal n forced the stop (ErrForced)
-//	2        a function of yours panicked: Go's own code
-//	128+n    signal n began the stop and interrupted a [Job]; 1 if it was no signal
-//	the code of a [Command] that ended by itself or was stopped, or 128+n if signal n ended it
-//	126, 127 a program could not be run, or was not found ([Exec], [Command])
-//	1        a server, a Func or a Job ended with an error
-//	124      a step, a hook or the drain ran out of time (context.DeadlineExceeded)
-//	1        any other error
+//	0         err is nil: a clean stop
+//	128+n     signal n forced the stop (ErrForced)
+//	2         a function of yours panicked; Go uses 2, too
+//	128+n     signal n began the stop and interrupted a Job; 1 if it was no signal
+//	its own   the program of a Command ended; 128+n if signal n ended it
+//	126, 127  a program could not be run, or was not found (Exec, Command)
+//	1         a server, a Func or a Job ended with an error
+//	124       a step, a hook or the drain ran out of time (context.DeadlineExceeded)
+//	1         any other error
 //
-// The first line that applies counts. The status of a program counts only if Run ran
+// The status of a program counts only if Run ran
 // it as a Command, or if err is its [*exec.ExitError] itself; one that a Func or a
 // hook ran counts as 1. An error with a method ExitCode() int counts like a
 // program's if the result is from 1 to 255.

@@ -16,8 +16,9 @@ import (
 )
 
 // IsInit reports whether this process is PID 1 of its PID namespace, as the
-// ENTRYPOINT of a container is. PID 1 gets orphans as children, and the kernel
-// drops every signal to it that has no handler.
+// ENTRYPOINT of a container is. PID 1 gets orphans as children, and no signal has
+// its default action there. (Go's runtime has a handler for most, and exits with 2
+// after a SIGTERM that nobody asked for.)
 func IsInit() bool { return os.Getpid() == 1 }
 
 // Environment is what [Inspect] found out. A field that could not be read has

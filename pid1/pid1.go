@@ -25,8 +25,8 @@ import (
 )
 
 // Run runs the servers until SIGTERM, SIGINT or the end of ctx, and returns nil
-// after a clean stop. It logs the error that it returns: main only needs
-// [ExitCode]. It is new(App).Run.
+// after a clean stop. It logs the error that it returns; pass that to [Exit]. It is
+// new(App).Run.
 func Run(ctx context.Context, srv ...Server) error { return new(App).Run(ctx, srv...) }
 
 // App is Run with settings. The zero value is ready to use. Set the fields before
@@ -44,9 +44,10 @@ func Run(ctx context.Context, srv ...Server) error { return new(App).Run(ctx, sr
 //   - All servers are stopped at once, unless [InOrder] says otherwise. An
 //     *http.Server closes its listener first, serves accepted connections for up
 //     to 100 ms more, waits for the requests in flight and, shortly before the
-//     deadline, cancels their contexts. After a signal, and without a terminal,
-//     connections whose next request is due are served on for up to 2 s, or a
-//     fifth of the grace.
+//     deadline, cancels their contexts. If a signal began the stop and there is
+//     no terminal, a keep-alive connection whose client asks at a steady pace
+//     stays open for its next request: for 2 s, or a fifth of the time that the
+//     server has, if that is less.
 //   - The hooks of Shutdown run, last in first out.
 //   - As PID 1: processes that are left get SIGTERM and, at the deadline, SIGKILL.
 //     Then clients receive what is still on its way to them: the network of a
@@ -88,8 +89,9 @@ type App struct {
 	// ignored.
 	OnHangup func(context.Context) error
 
-	// Delay is how long the servers go on, not ready, after a stop begins, because
-	// load balancers notice it late. If one of the servers takes requests, zero
+	// Delay is how long the servers go on after a stop begins, because load
+	// balancers notice it late. App.Ready is false meanwhile; what a probe is told
+	// is at ReadyHandler. If one of the servers takes requests, zero
 	// means 5 s in Kubernetes ($KUBERNETES_SERVICE_HOST is set), or half of the
 	// grace if that is less; elsewhere none. Negative means none.
 	// There is no delay after Ctrl-C on a terminal, and none when a server has
@@ -99,14 +101,14 @@ type App struct {
 	Delay time.Duration
 
 	// Quiet ends the delay early, after this long without a new request to an
-	// *http.Server. Requests to ReadyHandler and Kubernetes's probes do not count.
+	// *http.Server; it has nothing to do with logs. Requests to ReadyHandler and Kubernetes's probes do not count.
 	// Zero means that the delay is not shortened.
 	Quiet time.Duration
 
 	// OnReport is called with the report of the stop before Run returns. Its times
-	// count from the beginning of the stop. If OnReport does not return within Shutdown's Reserve, Run returns without it, with an
-	// error. Nil means one log record, and the timeline on stderr when that is a
-	// terminal.
+	// count from the beginning of the stop. If OnReport does not return within
+	// Shutdown's Reserve, Run returns without it, with an error. Nil means one log
+	// record, and the timeline on stderr when that is a terminal.
 	OnReport func(*shutdown.Report)
 
 	// Logger is for what happens at start and stop. It is called from a goroutine
@@ -223,7 +225,7 @@ func (a *App) run(ctx context.Context, srv []Server) error {
 	servers, invalid := newServers(srv)
 	s := newStop(ctx, a, servers)
 
-	// Signals first: one that arrives before its handler is lost for PID 1.
+	// Signals first: one that arrives before ends the process, and no hook runs.
 	unwatch := a.watch(s)
 	defer unwatch()
 	ignoreContext := context.AfterFunc(ctx, func() { s.contextEnded(context.Cause(ctx)) })

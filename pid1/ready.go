@@ -190,8 +190,8 @@ func (c *check) result(a *App) (failure string) {
 // EndOnStop is for handlers of long-lived requests that watch only their context:
 // server-sent events (SSE), long polls, streams. It ends the contexts of h's
 // requests when the stop begins; context.Cause says why, as [SignalError] for
-// instance. Without it they end shortly before the stop's deadline. Requests that
-// come after that, in the delay, get a context that has ended.
+// instance. A request that comes later, in the delay, gets a context that has ended.
+// Without EndOnStop they end shortly before the stop's deadline.
 //
 // Use it for such handlers only: what watches its context because its client may
 // leave would be cut off, too.

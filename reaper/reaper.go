@@ -5,8 +5,8 @@
 //	var r reaper.Reaper
 //	go r.Run(ctx)
 //
-// Commands are run as in any program: there is nothing to register, no lock
-// around os/exec, and Wait may come late or never.
+// Commands are run as in any program: there is nothing to register, and no lock
+// around os/exec.
 //
 // # Which children are collected
 //
@@ -22,16 +22,14 @@
 //     every child that it starts, until Wait has returned or the os.Process is
 //     released.
 //
-// Where one of them cannot be established, a zombie is collected after 30 s: on
-// systems without pidfds (Linux before 5.4, old gVisor, some seccomp profiles,
-// also one that is installed while Run runs) or without
-// /proc/<pid>/task/<tid>/children, which Run logs once. Without children files all
-// processes have to be read to find a zombie, at most as often as the bound of 1 %
-// allows (see [Reaper.Run]), so it is collected after 30 s to 2 minutes.
+// So Wait may come late or never. Without pidfds (Linux before 5.4, old gVisor, some
+// seccomp profiles) nobody can tell who owns a zombie: it is left alone for 30 s, and
+// a Wait after that finds nothing. Run logs this once. Without children files in
+// /proc, orphans are collected late, see [Reaper.Run].
 //
-// A dead child of another thread that lives is no orphan. It is collected after 5
-// minutes, because a child that was released (os.Process.Release) ends like that.
-// So C code that calls popen on such a thread may call pclose minutes later.
+// A dead child of another thread that lives, of which no pidfd is open, is collected
+// after 5 minutes: it was released (os.Process.Release), or C code has yet to call
+// pclose.
 //
 // # Limits
 //
@@ -96,6 +94,8 @@ type Stats struct {
 // one processor over time: with 15,000 descriptors a zombie gets about 2.7 s old
 // at most. With some hundred, each orphan is collected when it dies. What counts
 // is the processor time that was measured, so slow descriptors count for more.
+// Where /proc/<pid>/task/<tid>/children is missing, all processes have to be read to
+// find a zombie, and it is collected after 30 s to 2 minutes.
 //
 // Run does not rely on SIGCHLD alone, which signal.Reset or C code may take away.
 // It looks for a dead child after ten seconds in which nothing happened, then at

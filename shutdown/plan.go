@@ -19,14 +19,14 @@ type Plan struct {
 	wanted time.Duration // Reserve, had it not been lowered to fit
 }
 
-// Plan checks the configuration before anything starts, for the hooks added so far
-// and so many extra ones, after a delay.
+// Plan checks the configuration before anything starts: for the hooks added so far
+// plus extra more, after a delay. A negative delay or extra counts as zero.
 //
-// The error says which field or variable is invalid, or shows the sum when the
-// delay and a Reserve for every hook do not fit in the usable time. A Reserve that
-// is zero is no error: it is lowered, so that all hooks together take half of the
-// time after the delay at most. Set Pipeline.Reserve to the Plan's to make Run
-// keep to it. The Plan has defaults for what is invalid. A negative delay or extra counts as zero.
+// It returns an error if a field or variable is invalid (the Plan then has its
+// default), or if the delay and a Reserve for every hook do not fit in the usable
+// time. If Pipeline.Reserve is zero, the Plan's is Grace/20, lowered until all
+// Reserves together take half of the time after the delay at most. Run alone does
+// not lower it so far: set Pipeline.Reserve to the Plan's.
 func (p *Pipeline) Plan(delay time.Duration, extra int) (Plan, error) {
 	l, err := p.limits()
 	p.mu.Lock()

@@ -7,11 +7,11 @@
 //	…
 //	report := stop.Run(context.Background())
 //
-// A twentieth of [Pipeline.Grace] is kept back, for the log and for what comes
-// after Run. Of the rest, a hook may use all that is left except one
-// [Pipeline.Reserve] for each hook after it, and one for a hook that is added
-// meanwhile. With 30s of Grace and three hooks, 28.5s are usable and a Reserve is
-// 1.5s: the first hook may take 24s, and the last one still gets its share.
+// A twentieth of [Pipeline.Grace] is kept back: for hooks that end late or are added
+// at the end, for the log, and for what comes after Run. Of the rest, a hook may use
+// all that is left but one [Pipeline.Reserve] for each hook after it, and one more in
+// case a hook is added. With 30s of Grace and three hooks, 28.5s are usable and a
+// Reserve is 1.5s: the first hook may take 28.5s - 3×1.5s = 24s.
 //
 // A hook's context ends with its budget. When a hook returns an error, panics or
 // calls runtime.Goexit, that is recorded and the next hook runs. A hook that
@@ -118,8 +118,8 @@ func (p *Pipeline) push(h Hook, insertLocked func()) {
 //
 // A hook's context has the values of ctx, but not its end. It ends when the
 // hook's budget is used up, with a [context.Cause] that names the hook. A hook
-// that then returns, with whatever error, has ended in time. One that does not
-// return within some milliseconds is given up on.
+// that then returns within some milliseconds is OK or, with an error, Failed. One
+// that does not is given up on: it is Stuck.
 //
 // When ctx ends, the shutdown is forced: the context of the running hook ends
 // with the cause of ctx, the hook has 100 ms to return, and the remaining hooks
