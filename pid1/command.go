@@ -217,7 +217,7 @@ func (c *Child) Shutdown(ctx context.Context) error {
 		return nil
 	case <-cutoff.Done():
 	}
-	if c.cutOutput() {
+	if c.cutOutput(false) {
 		select {
 		case <-c.ended:
 		case <-ctx.Done():
@@ -225,6 +225,7 @@ func (c *Child) Shutdown(ctx context.Context) error {
 		return nil // ListenAndServe reports it
 	}
 	err = errors.Join(err, c.send(os.Kill))
+	c.cutOutput(true)
 	select {
 	case <-c.ended:
 	case <-ctx.Done():
@@ -237,12 +238,6 @@ func (c *Child) logTo(log *slog.Logger) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.log = log
-}
-
-func (c *Child) complain(what string, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.complainLocked(what, err)
 }
 
 func (c *Child) complainLocked(what string, err error) {
@@ -263,7 +258,7 @@ func (c *Child) kill() {
 		return
 	}
 	_ = c.send(os.Kill) // the caller exits, whatever happens
-	c.cutOutput()
+	c.cutOutput(true)
 	select {
 	case <-c.settled:
 	case <-time.After(startWait):
@@ -308,9 +303,16 @@ func (c *Child) wait(status int) error {
 	case err := <-waited:
 		return err
 	case <-c.cut:
+		select {
+		case err := <-waited:
+			return err
+		case <-time.After(10 * time.Millisecond): // for the rest of the output
+		}
 	}
 	held := &heldError{status}
-	c.complain("output is incomplete", held)
+	c.mu.Lock()
+	c.complainLocked("output is incomplete", held)
+	c.mu.Unlock()
 	if status == 0 {
 		return nil
 	}
@@ -332,18 +334,17 @@ func (e *heldError) Error() string {
 
 func (e *heldError) ExitCode() int { return e.status }
 
-// cutOutput ends the wait for output of a child that has ended. It reports whether
-// it has.
-func (c *Child) cutOutput() bool {
+// cutOutput ends the wait for output of a child that has ended, or is dying. It
+// reports whether it has ended.
+func (c *Child) cutOutput(dying bool) (ended bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != childEnded {
-		return false
+	if ended = c.state == childEnded; ended || dying {
+		select {
+		case <-c.cut: // already
+		default:
+			close(c.cut)
+		}
 	}
-	select {
-	case <-c.cut: // already
-	default:
-		close(c.cut)
-	}
-	return true
+	return ended
 }

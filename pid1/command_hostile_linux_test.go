@@ -114,11 +114,15 @@ func (h seeing) Handle(ctx context.Context, r slog.Record) error {
 // started holds its output open. Its status counts.
 func TestCommandOutputHeld(t *testing.T) {
 	t.Parallel()
-	for _, code := range []int{0, 3} {
+	for _, code := range []int{0, 3, 137} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			t.Parallel()
 			r, w := io.Pipe()
-			cmd := exec.Command("sh", "-c", fmt.Sprintf(`trap 'exit %d' TERM; sleep 60 & echo $!; while :; do sleep 0.01; done`, code))
+			trap := fmt.Sprintf("exit %d", code)
+			if code == 137 {
+				trap = "" // ignored, until SIGKILL
+			}
+			cmd := exec.Command("sh", "-c", fmt.Sprintf(`trap '%s' TERM; sleep 60 & echo $!; while :; do sleep 0.01; done`, trap))
 			cmd.Stdout = w
 			ctx, cancel := context.WithCancel(t.Context())
 			defer r.Close()
@@ -138,7 +142,7 @@ func TestCommandOutputHeld(t *testing.T) {
 			if got := pid1.ExitCode(err); got != code || child.ExitCode() != code {
 				t.Errorf("exit code %d, child's %d, want %d: %v", got, child.ExitCode(), code, err)
 			}
-			if errors.Is(err, context.DeadlineExceeded) || !strings.Contains(log.String(), "set Cmd.WaitDelay") {
+			if errors.Is(err, context.DeadlineExceeded) != (code == 137) || !strings.Contains(log.String(), "set Cmd.WaitDelay") {
 				t.Errorf("got %v, want a log that says why:\n%s", err, &log)
 			}
 		})

@@ -97,7 +97,14 @@ func (a *App) reap() (end func()) {
 	}()
 	return func() {
 		cancel()
-		<-done
+		end := shortWait // a function of the user's may hang in it
+		if !a.deadline.IsZero() {
+			end = min(end, max(time.Until(a.deadline), shortWait/20))
+		}
+		select {
+		case <-done:
+		case <-time.After(end):
+		}
 		undo()
 	}
 }

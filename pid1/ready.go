@@ -204,9 +204,10 @@ func (a *App) EndOnStop(h http.Handler) http.Handler {
 }
 
 // UntilStopping returns a copy of ctx that also ends when a stop has begun and
-// after has passed since then, for a last message to be sent; context.Cause then
-// says why the stop began. It is for what a client never ends: a watch, a
-// subscription, server-sent events. Cancel it when the work is done.
+// after has passed since then, or since the call if that is later, for a last
+// message to be sent; context.Cause then says why the stop began. It is for what a
+// client never ends: a watch, a subscription, server-sent events. Cancel it when the
+// work is done.
 func (a *App) UntilStopping(ctx context.Context, after time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stopping := a.stopContext()

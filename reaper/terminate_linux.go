@@ -71,6 +71,9 @@ func terminateWith(ctx context.Context, killWait time.Duration) error {
 			giveUp = time.After(killWait)
 			t.kill()
 		case <-giveUp:
+			if r, err = t.round(); r.none || err != nil { // the last one may be old
+				return err
+			}
 			return fmt.Errorf("reaper: Terminate: left %v after SIGKILL: PID %v", killWait, pids(r.left))
 		}
 	}

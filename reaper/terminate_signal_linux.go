@@ -213,7 +213,7 @@ func (t *terminator) watch(p linux.Process) {
 	go func() {
 		conn.Read(func(fd uintptr) bool {
 			events, errno := linux.Poll(int(fd))
-			return events != 0 || errno != 0
+			return events != 0 || errno != 0 && errno != unix.EINTR
 		})
 		select {
 		case t.ended <- struct{}{}:

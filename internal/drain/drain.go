@@ -49,6 +49,7 @@ type HTTP struct {
 	listener *listener
 	users    net.Listener // as given to Bind
 	outer    net.Listener // what Serve gets: ours around users, or inside
+	serving  atomic.Bool
 }
 
 // A server is what the HTTPs of an *http.Server share.
@@ -125,6 +126,7 @@ func (h *server) bound() []*HTTP {
 // listener given to Bind. It returns http.ErrServerClosed after Shutdown or Kill.
 func (h *HTTP) Serve(serve func(net.Listener) error) error {
 	defer close(h.listener.served)
+	h.serving.Store(true)
 	err := serve(h.outer)
 	if h.stopping.Load() {
 		return http.ErrServerClosed // whatever Accept said about the closed listener
@@ -196,9 +198,22 @@ func (h *server) closeListeners(ctx context.Context) {
 	listeners.Wait()
 }
 
-// Kill closes the listener and all connections at once. It may be called
-// without, before, or while Serve runs.
-func (h *server) Kill() {
+// Kill ends the server at once. If this listener has not begun to serve, and another
+// one may, it closes this listener alone.
+func (h *HTTP) Kill() {
+	if len(h.bound()) < 2 || h.serving.Load() {
+		h.kill()
+		return
+	}
+	h.mu.Lock()
+	h.https = slices.DeleteFunc(h.https, func(other *HTTP) bool { return other == h })
+	h.mu.Unlock()
+	h.listener.Close()
+}
+
+// kill closes all listeners and connections. It may be called without, before, or
+// while Serve runs.
+func (h *server) kill() {
 	h.stopping.Store(true)
 	for _, bound := range h.bound() {
 		bound.listener.Close()

@@ -430,3 +430,41 @@ func TestForeignAcceptFails(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestKillBeforeServe: the end of a listener that has not begun to serve is not that
+// of another one of the same server.
+func TestKillBeforeServe(t *testing.T) {
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") })}
+	var https []*drain.HTTP
+	var addrs []string
+	for range 2 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := drain.NewHTTP(context.Background(), srv, drain.Hooks{})
+		h.Bind(l)
+		https, addrs = append(https, h), append(addrs, l.Addr().String())
+	}
+	served := make(chan error)
+	go func() { served <- https[0].Serve(srv.Serve) }()
+	get := func() {
+		t.Helper()
+		res, err := http.Get("http://" + addrs[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+	}
+	get()
+	https[1].Kill()
+	if conn, err := net.Dial("tcp", addrs[1]); err == nil {
+		conn.Close()
+		t.Error("the other listener is open")
+	}
+	get()
+	https[0].Kill()
+	<-served
+	http.DefaultClient.CloseIdleConnections()
+}

@@ -2,6 +2,7 @@ package linux
 
 import (
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,17 +24,34 @@ func Interrupt(tid int) (restore func()) {
 // if a SIGURG comes meanwhile.
 //
 // It does nothing if SIGURG has no handler, which is after [os/signal.Ignore] of
-// all signals.
+// all signals. Several may want it at the same time.
 func Interruptible() (restore func()) {
 	const restart = 0x10000000 // SA_RESTART
-	var old Sigaction
-	if SetSigaction(unix.SIGURG, nil, &old) != 0 || *old.Handler() <= SigIgn {
-		return func() {}
+	i := &interruptible
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.wanted == 0 {
+		if SetSigaction(unix.SIGURG, nil, &i.usual) != 0 || *i.usual.Handler() <= SigIgn {
+			return func() {}
+		}
+		action := i.usual
+		*action.flags() &^= restart
+		if SetSigaction(unix.SIGURG, &action, nil) != 0 {
+			return func() {}
+		}
 	}
-	action := old
-	*action.flags() &^= restart
-	if SetSigaction(unix.SIGURG, &action, nil) != 0 {
-		return func() {}
+	i.wanted++
+	return func() {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		if i.wanted--; i.wanted == 0 {
+			SetSigaction(unix.SIGURG, &i.usual, nil)
+		}
 	}
-	return func() { SetSigaction(unix.SIGURG, &old, nil) }
+}
+
+var interruptible struct {
+	mu     sync.Mutex
+	wanted int
+	usual  Sigaction // of SIGURG, while wanted
 }

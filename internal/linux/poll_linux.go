@@ -10,7 +10,7 @@ import (
 const PollIn = 1
 
 // Poll returns the events of fd that have happened: PollIn, and those for which
-// ppoll(2) need not be asked. It never blocks.
+// ppoll(2) need not be asked. It never blocks, and may return EINTR all the same.
 func Poll(fd int) (events int16, errno syscall.Errno) {
 	p := struct {
 		fd              int32
