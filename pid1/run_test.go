@@ -164,16 +164,24 @@ func TestInvalidServerReleasesListeners(t *testing.T) {
 	}
 }
 
-// systemd is not told READY=1 by a reload that comes before the servers listen, or
-// ends after the stop has begun.
-func TestReloadAtTheWrongTime(t *testing.T) {
+// listenNotify makes this process the service manager's, which is told things on the
+// connection that it returns.
+func listenNotify(t *testing.T) net.PacketConn {
+	t.Helper()
 	socket := filepath.Join(t.TempDir(), "notify")
 	manager, err := net.ListenPacket("unixgram", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer manager.Close()
+	t.Cleanup(func() { manager.Close() })
 	t.Setenv("NOTIFY_SOCKET", socket)
+	return manager
+}
+
+// systemd is not told READY=1 by a reload that comes before the servers listen, or
+// ends after the stop has begun.
+func TestReloadAtTheWrongTime(t *testing.T) {
+	manager := listenNotify(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	reloaded := make(chan bool)

@@ -99,13 +99,7 @@ func TestSystemdGone(t *testing.T) {
 // The service manager is told READY=1 when the steps of OnReady are done, and not
 // before.
 func TestSystemdAfterOnReady(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "notify")
-	manager, err := net.ListenPacket("unixgram", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer manager.Close()
-	t.Setenv("NOTIFY_SOCKET", socket)
+	manager := listenNotify(t)
 	message := make([]byte, 4096)
 	var app pid1.App
 	app.OnReady("warm", func(context.Context) error {

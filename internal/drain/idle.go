@@ -32,7 +32,9 @@ func (h *server) newPatience(ctx context.Context) *patience {
 
 // endIdle ends the HTTP/1 connections that carry no request, such as browser
 // preconnects and TCP health checks, when their patience is over. When it returns,
-// all others have a handler that runs, unless the limit was reached.
+// all others have a handler that runs, unless the limit was reached. Until then it
+// waits for those whose handler has returned, too, while net/http reads the rest of a
+// body or writes.
 func (h *server) endIdle(ctx context.Context) {
 	p := h.newPatience(ctx)
 	ticks := time.NewTicker(tick)
@@ -55,7 +57,7 @@ func (s *connections) endIdle(p *patience) (left bool) {
 		switch {
 		case c.http2 || c.state == http.StateClosed || c.state == http.StateHijacked || len(c.running) > 0:
 			return
-		case !c.awaitsLocked(): // between net/http's parser and the handler
+		case !c.awaitsLocked(): // between net/http's parser and the handler, or after the handler
 		case c.inner == nil:
 			c.endForeignLocked(p)
 		case p.now >= p.limit:

@@ -286,12 +286,7 @@ func TestTwoListenersCutOff(t *testing.T) {
 	var https []*drain.HTTP
 	var addr string
 	for range 2 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		h := drain.NewHTTP(context.Background(), srv, drain.Hooks{})
-		h.Bind(l)
+		h, l := bind(t, srv)
 		https = append(https, h)
 		addr = l.Addr().String()
 		go h.Serve(srv.Serve)
@@ -431,6 +426,18 @@ func TestForeignAcceptFails(t *testing.T) {
 	}
 }
 
+// bind gives srv one more listener.
+func bind(t *testing.T, srv *http.Server) (*drain.HTTP, net.Listener) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := drain.NewHTTP(context.Background(), srv, drain.Hooks{})
+	h.Bind(l)
+	return h, l
+}
+
 // TestKillBeforeServe: the end of a listener that has not begun to serve is not that
 // of another one of the same server.
 func TestKillBeforeServe(t *testing.T) {
@@ -438,12 +445,7 @@ func TestKillBeforeServe(t *testing.T) {
 	var https []*drain.HTTP
 	var addrs []string
 	for range 2 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		h := drain.NewHTTP(context.Background(), srv, drain.Hooks{})
-		h.Bind(l)
+		h, l := bind(t, srv)
 		https, addrs = append(https, h), append(addrs, l.Addr().String())
 	}
 	served := make(chan error)
