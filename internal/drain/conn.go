@@ -40,18 +40,18 @@ type tcpConn struct {
 
 func (c *tcpConn) Read(b []byte) (int, error)         { return c.state.Read(b) }
 func (c *tcpConn) Close() error                       { return c.state.Close() }
+func (c *tcpConn) SetReadDeadline(t time.Time) error  { return c.state.SetReadDeadline(t) }
 func (c *tcpConn) SetWriteDeadline(t time.Time) error { return c.state.SetWriteDeadline(t) }
 func (c *tcpConn) NetConn() net.Conn                  { return c.TCPConn }
 
 // For another kind of socket, and for the connection of a listener that wraps
 // another, net/http gets the connection itself.
-func (c *connection) Write(b []byte) (int, error)       { return c.inner.Write(b) }
-func (c *connection) LocalAddr() net.Addr               { return c.inner.LocalAddr() }
-func (c *connection) RemoteAddr() net.Addr              { return c.inner.RemoteAddr() }
-func (c *connection) SetDeadline(t time.Time) error     { return c.inner.SetDeadline(t) }
-func (c *connection) SetReadDeadline(t time.Time) error { return c.inner.SetReadDeadline(t) }
-func (c *connection) NetConn() net.Conn                 { return c.inner }
-func (c *connection) CloseWrite() error                 { return closeWrite(c.inner) }
+func (c *connection) Write(b []byte) (int, error)   { return c.inner.Write(b) }
+func (c *connection) LocalAddr() net.Addr           { return c.inner.LocalAddr() }
+func (c *connection) RemoteAddr() net.Addr          { return c.inner.RemoteAddr() }
+func (c *connection) SetDeadline(t time.Time) error { return c.inner.SetDeadline(t) }
+func (c *connection) NetConn() net.Conn             { return c.inner }
+func (c *connection) CloseWrite() error             { return closeWrite(c.inner) }
 
 // A statedConn has what net/http asks of a connection of TLS that is no *tls.Conn.
 type (
@@ -138,9 +138,11 @@ func (c *connection) beforeRead(size int) bool {
 		c.lastUsed, c.looks = c.in.now(), 0
 		c.buffer = max(c.buffer, size)
 	case c.isTLS:
-		// TLS needs the rest of a record, or net/http has had one while it
-		// answered the last request.
-		c.begun = c.begun || c.records.partial() || c.noBody && c.early
+		// TLS needs the rest of a record. Or net/http has had bytes while it
+		// answered the last request, when it reads in the background what comes
+		// after its body. Or it has four bytes of the next one, which makes it set
+		// a deadline for the rest.
+		c.begun = c.begun || c.records.partial() || c.early || c.deadlines.Load() > 1
 	case size < c.buffer:
 		// net/http's buffer is not empty: its background read took the first
 		// byte of this request while the last one was answered.
@@ -164,7 +166,9 @@ func (c *connection) afterRead(b []byte, err error) (woken bool) {
 	defer c.mu.Unlock()
 	if c.isTLS {
 		c.records.take(b)
-		c.early = c.early || len(b) > 0 && c.state == http.StateActive
+		if c.state == http.StateActive {
+			c.early = len(b) > 0
+		}
 	}
 	if c.in.stops() {
 		c.looks = 0
@@ -228,6 +232,14 @@ func (c *connection) endLocked(now bool) {
 		c.woken = true
 		_ = c.inner.SetReadDeadline(time.Unix(1, 0))
 	}
+}
+
+// SetReadDeadline notes that net/http waits for a request, or for the rest of one.
+func (c *connection) SetReadDeadline(t time.Time) error {
+	if c.awaits.Load() {
+		c.deadlines.Add(1)
+	}
+	return c.inner.SetReadDeadline(t)
 }
 
 // SetWriteDeadline leaves little time for what TLS writes when we have ended the

@@ -44,7 +44,8 @@ type connection struct {
 	outer net.Conn // what net/http has: ours, or one around it, such as a *tls.Conn
 	isTLS bool     // outer is a *tls.Conn
 
-	awaits atomic.Bool // the next request: awaitsLocked of ours
+	awaits    atomic.Bool  // the next request: awaitsLocked of ours
+	deadlines atomic.Int32 // for reads, that net/http has set since it awaits it
 
 	mu        sync.Mutex // guards the rest
 	state     http.ConnState
@@ -67,8 +68,7 @@ type connection struct {
 	// What its Read knows, of ours.
 	buffer  int // the size of net/http's
 	records records
-	noBody  bool // the last request had none
-	early   bool // bytes came after its header; of TLS
+	early   bool // net/http's last read before it answered had bytes, or there was none
 	reading bool // net/http waits for the next request
 	begun   bool // a byte of it was read
 	woken   bool // a deadline of ours ends Read
@@ -126,8 +126,11 @@ func (s *connections) track(conn net.Conn, state http.ConnState) {
 		c.goroutine = goroutine.Current() // once: it takes a microsecond or two
 	}
 	c.state = state
-	if state == http.StateActive {
-		c.begun, c.early = false, false
+	switch state {
+	case http.StateActive:
+		c.begun, c.early = false, true
+	case http.StateIdle:
+		c.deadlines.Store(0)
 	}
 	c.updateLocked()
 	c.mu.Unlock()
@@ -178,7 +181,6 @@ func (c *connection) begin(r *http.Request) *request {
 	c.lastUsed, c.used = now, true
 	*req = request{r.Method, r.Host, r.URL.Path, now, len(c.running)}
 	c.running = append(c.running, req)
-	c.noBody = r.Body == http.NoBody
 	c.http2 = r.ProtoMajor == 2
 	c.updateLocked()
 	return req

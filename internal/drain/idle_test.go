@@ -175,6 +175,106 @@ func TestHalfAHeader(t *testing.T) {
 	}
 }
 
+// TestPipelinedTLS: the first part of a request comes before the response to the last
+// one: in the record with the end of that, in a record of its own that was read with
+// it, or while its handler runs. The rest has headerWait. Nothing is waited for if
+// there is no first part.
+func TestPipelinedTLS(t *testing.T) {
+	server, client := tlsConfigs()
+	for _, last := range []string{"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"} {
+		for _, first := range []int{0, 1, 3, 4, 20} {
+			for _, when := range []string{"in the record", "in the segment", "while the handler runs"} {
+				if when == "in the record" && (first == 1 || first == 3) {
+					continue // only net/http knows
+				}
+				if when == "in the segment" && first == 0 {
+					continue // there is nothing to send
+				}
+				t.Run(fmt.Sprint(last[:4], " ", first, " bytes ", when), bubble(func(t *testing.T) {
+					testPipelinedTLS(t, server.Clone(), client, last, first, when)
+				}))
+			}
+		}
+	}
+}
+
+func testPipelinedTLS(t *testing.T, server, client *tls.Config, last string, first int, when string) {
+	const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+	entered, finish := make(chan bool, 2), make(chan bool)
+	l := newPipes()
+	s := startOn(t, &http.Server{TLSConfig: server, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body) // what comes next is read in the background
+		entered <- true
+		<-finish
+	})}, l)
+	segments := &segments{Conn: l.dial()}
+	conn := tls.Client(segments, client)
+	defer conn.Close()
+	conn.Handshake()
+
+	// A write returns when the server has read it.
+	switch when {
+	case "in the record":
+		io.WriteString(conn, last+get[:first])
+	case "in the segment":
+		segments.hold = true
+		io.WriteString(conn, last)
+		segments.hold = false
+		io.WriteString(conn, get[:first])
+	default:
+		io.WriteString(conn, last)
+		<-entered
+		io.WriteString(conn, get[:first])
+	}
+	close(finish)
+	responses := bufio.NewReader(conn)
+	response := func() error {
+		r, err := http.ReadResponse(responses, nil)
+		if err == nil && r.StatusCode != 200 {
+			err = errors.New(r.Status)
+		}
+		return err
+	}
+	if err := response(); err != nil {
+		t.Fatal(err)
+	}
+
+	var rest sync.WaitGroup
+	defer rest.Wait()
+	if first > 0 {
+		rest.Go(func() {
+			time.Sleep(headerWait / 2)
+			io.WriteString(conn, get[first:])
+		})
+	}
+	rest.Go(func() {
+		if err := response(); err != nil && first > 0 {
+			t.Errorf("lost: %v", err)
+		}
+		io.Copy(io.Discard, responses)
+	})
+	if took := s.stop(); took >= headerWait {
+		t.Errorf("took %v, want less than %v", took, headerWait)
+	}
+}
+
+// A segments sends what is written while it holds with what is written next.
+type segments struct {
+	net.Conn
+	hold bool
+	held []byte
+}
+
+func (s *segments) Write(b []byte) (int, error) {
+	s.held = append(s.held, b...)
+	if s.hold {
+		return len(b), nil
+	}
+	_, err := s.Conn.Write(s.held)
+	s.held = nil
+	return len(b), err
+}
+
 // TestNewTLS: connections that were accepted before the listener closed are
 // served, also if the processor is so busy that handshakes take seconds.
 func TestNewTLS(t *testing.T) {
