@@ -150,7 +150,8 @@ type App struct {
 // ConnState, ConnContext and BaseContext, which still call yours. So set the fields
 // before Run. ErrorLog gets all but the handshakes that the stop has ended. The
 // functions of RegisterOnShutdown are called once, after the idle connections are
-// ended; nobody waits for their goroutines, and a panic in one is an error of Run.
+// ended, or a second later if a client holds that up; nobody waits for their goroutines,
+// and a panic in one is an error of Run.
 func (a *App) Run(ctx context.Context, srv ...Server) error {
 	return a.once(func() error { return a.run(ctx, srv) })
 }

@@ -145,7 +145,8 @@ func (h *server) AnnounceClose() { h.announcing.Store(true) }
 //  2. Accepted connections are served on for up to drainWindow, while every
 //     response tells the client that the connection closes.
 //  3. Idle and never-used connections are ended; see Expect. Then net/http is told
-//     to shut down: it sends GOAWAY and calls the functions of RegisterOnShutdown.
+//     to shut down: it sends GOAWAY and calls the functions of RegisterOnShutdown. If
+//     that takes longer than a second, they are called meanwhile.
 //  4. Requests in flight end. We count them ourselves: net/http polls, and sees
 //     the end up to half a second late.
 //

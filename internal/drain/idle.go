@@ -34,7 +34,8 @@ func (h *server) newPatience(ctx context.Context) *patience {
 // preconnects and TCP health checks, when their patience is over. When it returns,
 // all others have a handler that runs, unless the limit was reached. Until then it
 // waits for those whose handler has returned, too, while net/http reads the rest of a
-// body or writes.
+// body or writes: the next request may be in its buffer. Clients of HTTP/2 and of
+// hijacked connections have nothing to do with that, and are told meanwhile.
 func (h *server) endIdle(ctx context.Context) {
 	p := h.newPatience(ctx)
 	ticks := time.NewTicker(tick)
@@ -44,6 +45,9 @@ func (h *server) endIdle(ctx context.Context) {
 		case <-ticks.C:
 			p.elapsed += tick
 			p.now = h.conns.now()
+			if p.elapsed == headerWait+tick { // what has begun was late
+				within(ctx, 3*drainWindow, h.callOnShutdown)
+			}
 		case <-ctx.Done():
 			return
 		}

@@ -275,6 +275,48 @@ func (s *segments) Write(b []byte) (int, error) {
 	return len(b), err
 }
 
+// TestStalledClient: while net/http, after the handler, waits for the rest of a body or
+// for a client to read, the functions of RegisterOnShutdown are called, which tell other
+// clients. The request is answered in the end, and so is the one behind it.
+func TestStalledClient(t *testing.T) {
+	const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+	for name, request := range map[string][2]string{
+		"body":     {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe", "llo"},
+		"response": {get, ""},
+	} {
+		t.Run(name, bubble(func(t *testing.T) {
+			told := make(chan time.Time, 2)
+			srv := &http.Server{Handler: nothing}
+			srv.RegisterOnShutdown(func() { told <- time.Now() })
+			l := newPipes()
+			s := startOn(t, srv, l)
+			conn := l.dial()
+			defer conn.Close()
+			io.WriteString(conn, request[0])
+			synctest.Wait() // until the handler has returned
+			began := time.Now()
+			var client sync.WaitGroup
+			client.Go(func() {
+				if took := (<-told).Sub(began); took > headerWait+3*drainWindow {
+					t.Errorf("told after %v, want about %v", took, headerWait)
+				}
+				go io.WriteString(conn, request[1]+get)
+				responses := bufio.NewReader(conn)
+				for range 2 {
+					if _, err := http.ReadResponse(responses, nil); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+			s.stop()
+			client.Wait()
+			if len(told) > 0 {
+				t.Error("told twice")
+			}
+		}))
+	}
+}
+
 // TestNewTLS: connections that were accepted before the listener closed are
 // served, also if the processor is so busy that handshakes take seconds.
 func TestNewTLS(t *testing.T) {
