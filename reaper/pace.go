@@ -23,7 +23,7 @@ const (
 
 	// perSweep and perExit are not charged if an orphan was found: some hundred
 	// descriptors are examined in that time, and every orphan is collected when
-	// it dies.
+	// it dies. What takes longer is charged twice, until all is charged.
 	perSweep = 200 * time.Microsecond
 	perExit  = 25 * time.Microsecond
 
@@ -54,7 +54,8 @@ type pace struct {
 // examined less often.
 func (p *pace) spend(now time.Time, d time.Duration, exits int) {
 	if exits > 0 {
-		d = max(0, d-perSweep-time.Duration(exits)*perExit)
+		more := max(0, d-perSweep-time.Duration(exits)*perExit)
+		d = min(d, 2*more)
 	}
 	p.spent = max(0, p.spent-now.Sub(p.at)/share) + d
 	if exits == 0 {

@@ -72,6 +72,26 @@ func TestPaceBoundsCollecting(t *testing.T) {
 	}
 }
 
+// Many orphans that die while a sweep rests make the next one longer.
+func TestPaceBoundsMany(t *testing.T) {
+	const each, descriptors, deaths = 26 * time.Microsecond, 8 * time.Millisecond, 200 // a second
+	var p pace
+	start := time.Unix(0, 0)
+	now, last, busy := start, start, time.Duration(0)
+	for range 10_000 {
+		exits := int(now.Sub(last).Seconds() * deaths)
+		last = now
+		cost := descriptors + time.Duration(exits)*each
+		now = now.Add(cost)
+		busy += cost
+		p.spend(now, cost, exits)
+		now = p.next()
+	}
+	if got := float64(busy) / float64(now.Sub(start)); got > 0.009 {
+		t.Errorf("sweeps take %.2f %% of a processor, which leaves less than 0.1 %% of 1 %% for the signals", 100*got)
+	}
+}
+
 // One look that takes an hour, on a machine that was stopped for instance, is paid
 // off in minutes.
 func TestPaceForgives(t *testing.T) {
