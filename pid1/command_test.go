@@ -108,8 +108,11 @@ func TestCommandStop(t *testing.T) {
 			if test.want == 137 {
 				app.Shutdown.Grace = 3 * time.Second
 			}
+			stalled := stalls(t)
 			err := app.Run(ctx, &pid1.Child{Cmd: cmd, Rewrite: test.rewrite})
-			if got := pid1.ExitCode(err); got != test.want {
+			if got := pid1.ExitCode(err); got == 124 && test.want == 137 && stalled() > 100*time.Millisecond {
+				t.Skip("the machine has stalled, and the end of the killed child was not seen in time")
+			} else if got != test.want {
 				t.Errorf("exit code %d, want %d: %v", got, test.want, err)
 			}
 			if killed := errors.Is(err, context.DeadlineExceeded); killed != (test.want == 137) {

@@ -208,13 +208,14 @@ const (
 	minLookPause = time.Millisecond
 	maxLookPause = 50 * time.Millisecond
 	maxPause     = 250 * time.Millisecond // after looks that take 25 ms or more
+	tellAfter    = 50 * time.Millisecond
 )
 
 // await is the step "bytes".
 func (d delivery) await(ctx context.Context, a *App) error {
 	cutoff, end := drain.Cutoff(ctx)
 	defer end()
-	looking := cutoff
+	looking, start := cutoff, time.Now()
 	var left []*linux.TCPSocket // of the last look
 	for pause, over, told := minLookPause, false, false; ; pause = min(2*pause, maxLookPause) {
 		began := time.Now()
@@ -234,7 +235,7 @@ func (d delivery) await(ctx context.Context, a *App) error {
 		if over || !ok {
 			return fmt.Errorf("not received by clients: %s: %w", describe(left), cutoff.Err())
 		}
-		if !told && pause == maxLookPause {
+		if !told && time.Since(start) > tellAfter {
 			told = true
 			a.log().Info("waiting for clients to receive what was sent", "unreceived", describe(left))
 		}
