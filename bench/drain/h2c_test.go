@@ -23,9 +23,8 @@ import (
 	"github.com/entrypoint-go/entrypoint/pid1"
 )
 
-// A h2cServer runs an App whose server's handler is h2c.NewHandler, as many gRPC
-// and Connect services have it.
-type h2cServer struct {
+// An appServer is an App that runs.
+type appServer struct {
 	t      *testing.T
 	app    *pid1.App
 	addr   string
@@ -51,24 +50,30 @@ func (b *logBuffer) count(s string) int {
 	return strings.Count(b.b.String(), s)
 }
 
-func serveH2C(t *testing.T, app *pid1.App, handler http.HandlerFunc) *h2cServer {
+// serveH2C runs a server whose handler is h2c.NewHandler, as many gRPC and Connect
+// services have it.
+func serveH2C(t *testing.T, app *pid1.App, handler http.HandlerFunc) *appServer {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &h2cServer{t: t, app: app, addr: l.Addr().String(), done: make(chan error, 1)}
+	srv := &http.Server{Handler: h2c.NewHandler(handler, new(http2.Server))}
+	return runApp(t, app, pid1.Listen(l, srv), l.Addr())
+}
+
+func runApp(t *testing.T, app *pid1.App, server pid1.Server, addr net.Addr) *appServer {
+	s := &appServer{t: t, app: app, addr: addr.String(), done: make(chan error, 1)}
 	app.Logger = slog.New(slog.NewTextHandler(&s.log, nil))
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	t.Cleanup(cancel)
-	srv := &http.Server{Handler: h2c.NewHandler(handler, new(http2.Server))}
-	go func() { s.done <- app.Run(ctx, pid1.Listen(l, srv)) }()
+	go func() { s.done <- app.Run(ctx, server) }()
 	return s
 }
 
 // ends waits for Run, which must neither fail nor last to its deadline.
-func (s *h2cServer) ends() {
+func (s *appServer) ends() {
 	s.t.Helper()
 	select {
 	case err := <-s.done:
@@ -81,7 +86,7 @@ func (s *h2cServer) ends() {
 }
 
 // refused waits until connections are refused.
-func (s *h2cServer) refused() {
+func (s *appServer) refused() {
 	for {
 		conn, err := net.Dial("tcp", s.addr)
 		if errors.Is(err, syscall.ECONNREFUSED) {

@@ -190,13 +190,22 @@ func (h *server) Shutdown(ctx context.Context, cause error) error {
 
 // closeListeners closes them after their accept queues were emptied.
 func (h *server) closeListeners(ctx context.Context) {
+	p := h.newPatience(ctx)
 	ctx, end := withAcceptTime(ctx)
 	defer end()
-	var listeners sync.WaitGroup
-	for _, bound := range h.bound() {
-		listeners.Go(func() { bound.listener.drain(ctx.Done()) })
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		var listeners sync.WaitGroup
+		for _, bound := range h.bound() {
+			listeners.Go(func() { bound.listener.drain(ctx.Done()) })
+		}
+		listeners.Wait()
+	}()
+	if !waitTicks(ctx, drainWindow, closed) {
+		h.makeRoom(ctx, p, closed)
 	}
-	listeners.Wait()
+	<-closed
 }
 
 // Kill ends the server at once. If this listener has not begun to serve, and another

@@ -139,3 +139,19 @@ func (l *listener) drainBlindly(until <-chan struct{}) {
 		}
 	}
 }
+
+// makeRoom ends what was idle before p began, and lets what is busy end, while
+// listeners do not close: one that limits how many connections there are, such as
+// netutil.LimitListener, accepts what is in its queue only when others have ended.
+func (h *server) makeRoom(ctx context.Context, p *patience, closed <-chan struct{}) {
+	since := p.now
+	h.AnnounceClose()
+	for ctx.Err() == nil && !waitTicks(ctx, tick, closed) {
+		p.now = h.conns.now()
+		h.conns.each(func(c *connection) {
+			if c.used && c.reading && c.lastUsed < since && !p.due(c) {
+				c.endLocked(false)
+			}
+		})
+	}
+}
