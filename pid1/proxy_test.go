@@ -41,12 +41,15 @@ func backendMain() int {
 	app := pid1.App{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	addr := flag.String("addr", "", "listen here")
 	flag.DurationVar(&app.Delay, "delay", 0, "App.Delay")
+	header := flag.Bool("header", false, "connections begin with a header of the PROXY protocol")
 	flag.Parse()
 
 	ready := app.ReadyHandler()
 	checked := sync.OnceFunc(func() { fmt.Println("checked") })
+	asked := sync.OnceFunc(func() { fmt.Println("asked") })
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		asked()
 		time.Sleep(time.Millisecond)
 		io.WriteString(w, "hello")
 	})
@@ -60,13 +63,21 @@ func backendMain() int {
 		fmt.Println("serving")
 		return context.Background()
 	}}
-	return pid1.ExitCode(app.Run(context.Background(), srv))
+	var server pid1.Server = srv
+	if *header {
+		l, err := net.Listen("tcp", *addr)
+		if err != nil {
+			panic(err)
+		}
+		server = pid1.Listen(headerListener{l}, srv)
+	}
+	return pid1.ExitCode(app.Run(context.Background(), server))
 }
 
 // backend starts a backend, and waits until it listens.
-func backend(t *testing.T, addr string, delay time.Duration) *process {
+func backend(t *testing.T, addr string, delay time.Duration, flags ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: nstest.Child(t, "backend", "-addr="+addr, "-delay="+delay.String())}
+	p := &process{t: t, cmd: nstest.Child(t, "backend", append(flags, "-addr="+addr, "-delay="+delay.String())...)}
 	p.cmd.Stderr = &p.stderr
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -114,6 +125,7 @@ type site struct {
 	Dir      string
 	Addr     string
 	Backends [2]string
+	Flags    string // of HAProxy's servers
 }
 
 // run runs a program until the test ends. It writes to the file log, whose end is
@@ -253,10 +265,8 @@ func TestBehindNginx(t *testing.T) {
 	}
 }
 
-// rollingRestarts restarts the backends in turn under load, and checks that no
-// client saw a failure. With checks, a restart ends when the proxy has seen that
-// the backend is ready.
-func (s *site) rollingRestarts(t *testing.T, wrk string, delay time.Duration, proxy func(), checks bool) {
+// restarts is how many restarts of backends a test makes.
+func restarts(t *testing.T) int {
 	n := 4
 	if v := os.Getenv("PID1_TEST_RESTARTS"); v != "" {
 		var err error
@@ -264,11 +274,12 @@ func (s *site) rollingRestarts(t *testing.T, wrk string, delay time.Duration, pr
 			t.Fatalf("$PID1_TEST_RESTARTS: %v", err)
 		}
 	}
-	var backends [2]*process
-	for i, addr := range s.Backends {
-		backends[i] = backend(t, addr, delay)
-	}
-	proxy()
+	return n
+}
+
+// awaitProxy returns when a request comes through the proxy.
+func (s *site) awaitProxy(t *testing.T) {
+	t.Helper()
 	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
 		res, err := http.Get("http://" + s.Addr)
 		if err == nil {
@@ -282,20 +293,46 @@ func (s *site) rollingRestarts(t *testing.T, wrk string, delay time.Duration, pr
 		}
 	}
 	http.DefaultClient.CloseIdleConnections()
+}
+
+// load runs wrk with these arguments, until end is called, which returns what wrk
+// prints when it is interrupted.
+func (s *site) load(t *testing.T, wrk string, args ...string) (end func() []byte) {
+	t.Helper()
+	var result bytes.Buffer
+	cmd := exec.CommandContext(nstest.Context(t), wrk, append(args, "-t1", "-c20", "-d1h", "http://"+s.Addr+"/")...)
+	cmd.Stdout, cmd.Stderr = &result, &result
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() }) // in case the test does not get to its end
+	return func() []byte {
+		cmd.Process.Signal(os.Interrupt)
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("wrk: %v\n%s", err, &result)
+		}
+		return result.Bytes()
+	}
+}
+
+// rollingRestarts restarts the backends in turn under load, and checks that no
+// client saw a failure. With checks, a restart ends when the proxy has seen that
+// the backend is ready.
+func (s *site) rollingRestarts(t *testing.T, wrk string, delay time.Duration, proxy func(), checks bool) {
+	n := restarts(t)
+	var backends [2]*process
+	for i, addr := range s.Backends {
+		backends[i] = backend(t, addr, delay)
+	}
+	proxy()
+	s.awaitProxy(t)
 	if checks {
 		for _, b := range backends {
 			b.await("checked")
 		}
 	}
 
-	// wrk prints its result when it is interrupted.
-	var result bytes.Buffer
-	load := exec.CommandContext(nstest.Context(t), wrk, "-t1", "-c20", "-d1h", "http://"+s.Addr+"/")
-	load.Stdout, load.Stderr = &result, &result
-	if err := load.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { load.Process.Kill() }) // in case the test does not get to its end
+	load := s.load(t, wrk)
 	var took []time.Duration
 	for i := range n {
 		b := &backends[i%2]
@@ -309,16 +346,13 @@ func (s *site) rollingRestarts(t *testing.T, wrk string, delay time.Duration, pr
 		}
 		time.Sleep(200 * time.Millisecond) // of load on both
 	}
-	load.Process.Signal(os.Interrupt)
-	if err := load.Wait(); err != nil {
-		t.Errorf("wrk: %v\n%s", err, &result)
-	}
+	result := load()
 	for _, b := range backends {
 		b.signal(syscall.SIGTERM)
 		b.wantExit(0)
 	}
-	t.Logf("%d restarts, each stop took %s\n%s", n, spread(took), &result)
-	if bad := regexp.MustCompile(`(?m)^ *(Socket errors|Non-2xx).*$`).FindAll(result.Bytes(), -1); bad != nil {
+	t.Logf("%d restarts, each stop took %s\n%s", n, spread(took), result)
+	if bad := regexp.MustCompile(`(?m)^ *(Socket errors|Non-2xx).*$`).FindAll(result, -1); bad != nil {
 		t.Errorf("wrk saw failures: %s", bytes.Join(bad, []byte("; ")))
 	}
 }
