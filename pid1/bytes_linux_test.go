@@ -45,6 +45,7 @@ func bytesMain() int {
 	kind := flag.String("kind", "http", "of server")
 	addr := flag.String("addr", "127.0.0.1:0", "listen here")
 	size := flag.Int("size", sentBytes, "of a response")
+	buffer := flag.Int("buffer", 0, "what the kernel takes for a client, if not 0")
 	app := pid1.App{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	flag.DurationVar(&app.Shutdown.Grace, "grace", 0, "App.Shutdown.Grace")
 	isolate := flag.Bool("isolate", false, "call RunIsolated")
@@ -61,9 +62,21 @@ func bytesMain() int {
 		fmt.Println("serving", l.Addr())
 		return context.Background()
 	}
+	if *buffer > 0 {
+		srv.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+			if err := conn.(*net.TCPConn).SetWriteBuffer(*buffer); err != nil {
+				panic(err)
+			}
+			return ctx
+		}
+	}
 	var server pid1.Server
 	switch *kind {
 	case "http":
+		server = srv
+	case "h2c":
+		srv.Protocols = new(http.Protocols)
+		srv.Protocols.SetUnencryptedHTTP2(true)
 		server = srv
 	case "tls":
 		cert, _ := certificate()
