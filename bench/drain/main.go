@@ -71,6 +71,7 @@ func (b *bench) measurements() report.Measurements {
 		{Name: "http2", Run: b.http2},
 		{Name: "pauses", Run: b.pauses},
 		{Name: "slow", Run: b.slowReaders},
+		{Name: "idle", Run: b.idle},
 	}
 }
 
