@@ -308,3 +308,35 @@ func TestH2CUpgrade(t *testing.T) {
 	}
 	s.ends()
 }
+
+// TestH2CLoad: h2load gets all responses of handlers that ran behind h2c.NewHandler.
+func TestH2CLoad(t *testing.T) {
+	h2load, err := exec.LookPath("h2load")
+	if err != nil {
+		t.Skip("needs h2load")
+	}
+	for range 5 {
+		var handled atomic.Int64
+		loaded := make(chan bool)
+		s := serveH2C(t, h2cApp(), func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(500 * time.Microsecond)
+			w.Write(make([]byte, 1<<10))
+			if handled.Add(1) == 500 {
+				close(loaded)
+			}
+		})
+		var out bytes.Buffer
+		cmd := exec.Command(h2load, "-n", "1000000", "-c", "5", "-m", "10", "http://"+s.addr)
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		<-loaded
+		s.cancel()
+		s.ends()
+		cmd.Wait() // which is about the requests that it could not make
+		if want := fmt.Sprintf("status codes: %d 2xx, 0 3xx, 0 4xx, 0 5xx", handled.Load()); !strings.Contains(out.String(), want) {
+			t.Errorf("%d handlers ran; h2load wrote:\n%s", handled.Load(), &out)
+		}
+	}
+}
