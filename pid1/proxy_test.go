@@ -31,7 +31,8 @@ import (
 // The tests of this file put two backends behind a real proxy and restart them
 // in turn, under the load of wrk. They are skipped where HAProxy, nginx or wrk is
 // not installed, but fail there with CI=true. $PID1_TEST_RESTARTS is how many
-// restarts they make: 4 by default, 20 for the figures in the documentation.
+// restarts they make: 4 by default, 2 with -short, 20 for the figures in the
+// documentation.
 
 func init() { helpers["backend"] = backendMain }
 
@@ -268,6 +269,9 @@ func TestBehindNginx(t *testing.T) {
 // restarts is how many restarts of backends a test makes.
 func restarts(t *testing.T) int {
 	n := 4
+	if testing.Short() {
+		n = 2
+	}
 	if v := os.Getenv("PID1_TEST_RESTARTS"); v != "" {
 		var err error
 		if n, err = strconv.Atoi(v); err != nil {
