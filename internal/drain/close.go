@@ -18,7 +18,7 @@ func (s *connections) delivered() bool {
 		}
 		c.looks++
 		some, known := unsent(c.outer)
-		waits := c.wasBusy || !c.heldUntil.IsZero()
+		waits := c.wasBusy || c.held != nil
 		if some || waits && (!known || c.looks < silentLooks) {
 			yes = false
 		}

@@ -58,8 +58,8 @@ type connection struct {
 	lastUsed  time.Duration // start of its last request; when new, of the last wait for bytes
 	interval  time.Duration // usual time from request to request; 0: has had one at most
 	running   []*request
-	spare     []*request // for reuse: most connections have one request at a time
-	heldUntil time.Time  // no responses before
+	spare     []*request    // for reuse: most connections have one request at a time
+	held      chan struct{} // closed when responses may go; see holdBack
 
 	h2c        *h2cConn // while a handler speaks HTTP/2 on it, and then:
 	streams    map[uint32]bool
@@ -200,15 +200,22 @@ func (c *connection) end(req *request) {
 	c.in.changed()
 }
 
-// holdBack returns how long the request that calls it must wait: goAwayHold from
-// the first call on, for all requests of the connection together.
-func (c *connection) holdBack() time.Duration {
+// holdBack waits for goAwayHold from the first call on, for all requests of the
+// connection together. It counts ticks: on a starved machine 20 ms may pass in which
+// the client has not run.
+func (c *connection) holdBack() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.heldUntil.IsZero() {
-		c.heldUntil = time.Now().Add(goAwayHold)
+	held, first := c.held, c.held == nil
+	if first {
+		held = make(chan struct{})
+		c.held = held
 	}
-	return time.Until(c.heldUntil)
+	c.mu.Unlock()
+	if first {
+		waitTicks(context.Background(), goAwayHold, nil)
+		close(held)
+	}
+	<-held
 }
 
 // updateLocked counts c if it is busy, and forgets it when it is over. It reports

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync"
-	"time"
 )
 
 // handler is that of a server which has our hooks.
@@ -127,6 +126,6 @@ func (h *server) beforeLast(conn *connection, r *http.Request) {
 		h.hooks.OnRequest(r)
 	}
 	if r.ProtoMajor == 2 && !mayBecomeH2C(r) {
-		time.Sleep(conn.holdBack())
+		conn.holdBack()
 	}
 }
