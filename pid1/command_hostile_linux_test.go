@@ -200,6 +200,7 @@ func isolatedListener() int {
 // Where the end of a child cannot be awaited without collecting it, as off Linux,
 // the child still gets its signals, and its status counts.
 func TestCommandWithoutWaitid(t *testing.T) {
+	nstest.SkipEmulated(t, "has no seccomp(2)")
 	for _, attr := range []string{"", "group"} {
 		cmd := nstest.Child(t, "command without waitid", attr)
 		out, err := cmd.StdoutPipe()

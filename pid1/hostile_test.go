@@ -282,7 +282,7 @@ func TestHostile(t *testing.T) {
 		{scenario: "worker first", signals: []at{{"hook first", 0, term}}},
 		{scenario: "context first", signals: []at{{"hook first", 0, term}}, cause: "received SIGTERM", timed: true},
 		{scenario: "quick", log: "gone", signals: []at{{"serving", 0, hup}, {"", 0, term}}},
-		{scenario: "quick", log: "full", signals: []at{{"serving", 0, hup}, {"", 5 * time.Millisecond, term}}},
+		{scenario: "quick", log: "full", signals: []at{{"serving", 0, hup}, {"", 5 * time.Millisecond, term}}, timed: true},
 		{scenario: "error blocks", signals: []at{{"serving", 0, term}}, code: 124},
 		{scenario: "server error blocks", code: 1},
 		{scenario: "server error blocks", env: "NOTIFY_SOCKET=/no/such/socket", code: 1},

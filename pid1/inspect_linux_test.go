@@ -228,6 +228,7 @@ func inspectIgnoring() int {
 }
 
 func TestInspectSignals(t *testing.T) {
+	nstest.SkipEmulated(t, "catches some signals that the program ignores")
 	env, err := exec.LookPath("env")
 	if err == nil {
 		err = exec.Command(env, "--block-signal=USR2", "true").Run() // GNU coreutils ≥ 8.31
@@ -259,6 +260,7 @@ func inspectSubreaper() int {
 }
 
 func TestInspectSubreaper(t *testing.T) {
+	nstest.SkipEmulated(t, "refuses PR_SET_CHILD_SUBREAPER")
 	if got := inspected(t, nstest.Child(t, "inspect-subreaper")); !got.Subreaper {
 		t.Errorf("got %+v", got)
 	}
@@ -368,6 +370,7 @@ func TestInspectPidsMax(t *testing.T) {
 
 // On a kernel that is not Linux: gVisor has another /proc, and no masks in it.
 func TestInspectOnGVisor(t *testing.T) {
+	nstest.SkipEmulated(t, "is started by the kernel of the host, and not by gVisor's")
 	runsc, err := exec.LookPath("runsc")
 	if err != nil || os.Getuid() != 0 {
 		t.Skip("needs runsc and root:", err)

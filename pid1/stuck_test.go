@@ -58,7 +58,7 @@ func TestStuckRequest(t *testing.T) {
 				t.Parallel()
 				entered, release := make(chan bool), make(chan struct{})
 				defer close(release)
-				app := &pid1.App{Shutdown: shutdown.Pipeline{Grace: time.Second}}
+				app := &pid1.App{Shutdown: shutdown.Pipeline{Grace: 3 * time.Second}}
 				handle := func(w http.ResponseWriter, r *http.Request) {
 					entered <- true
 					handler(w, r, release)

@@ -4,11 +4,13 @@ import (
 	"testing"
 
 	"github.com/entrypoint-go/entrypoint/internal/linux"
+	"github.com/entrypoint-go/entrypoint/internal/nstest"
 	"github.com/entrypoint-go/entrypoint/reaper"
 )
 
 // A subreaper is one before Run starts anything, and none after it.
 func TestSubreaperAtOnce(t *testing.T) {
+	nstest.SkipEmulated(t, "refuses PR_SET_CHILD_SUBREAPER")
 	isSubreaper := func() bool {
 		is, err := linux.IsSubreaper()
 		if err != nil {

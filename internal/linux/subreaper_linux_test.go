@@ -21,6 +21,7 @@ func init() {
 }
 
 func TestSubreaper(t *testing.T) {
+	nstest.SkipEmulated(t, "refuses PR_SET_CHILD_SUBREAPER")
 	if out, err := nstest.Child(t, "subreaper").CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("%v\n%s", err, out)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,6 +46,7 @@ func mountProc() error {
 
 func requireNamespaces(t testing.TB, freshProc bool) {
 	t.Helper()
+	SkipEmulated(t, "refuses clone(CLONE_NEWPID)")
 	err := tryBare()
 	if err == nil && freshProc {
 		err = tryProc()
@@ -57,6 +59,21 @@ func requireNamespaces(t testing.TB, freshProc bool) {
 		t.Skipf("nstest: %v", err)
 	}
 }
+
+// SkipEmulated skips a test in qemu-user, which translates the system calls of a
+// program for another processor. why says what it does otherwise than a kernel.
+func SkipEmulated(t testing.TB, why string) {
+	t.Helper()
+	if emulated() {
+		t.Skipf("nstest: qemu-user %s", why)
+	}
+}
+
+// emulated looks at thread-self, because qemu answers for self in the kernel's place.
+var emulated = sync.OnceValue(func() bool {
+	program, err := os.Readlink("/proc/thread-self/exe")
+	return err == nil && strings.HasPrefix(filepath.Base(program), "qemu-")
+})
 
 // The answers of the kernel, asked for once a process.
 var (

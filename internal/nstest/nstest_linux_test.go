@@ -171,6 +171,7 @@ func TestKillEndsTheNamespace(t *testing.T) {
 
 // A test binary that dies without its cleanups takes its helpers along.
 func TestTestBinaryKilled(t *testing.T) {
+	nstest.SkipEmulated(t, "refuses clone(CLONE_NEWPID)")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -217,6 +218,7 @@ func TestOrdinaryUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root to become somebody else; run by an ordinary user the other tests are the test")
 	}
+	nstest.SkipEmulated(t, "refuses clone(CLONE_NEWPID)")
 	const nobody = 65534
 	cmd := exec.Command(publicCopy(t), "-test.v", "-test.run=^(TestPID1|TestExitCode|TestFreshProc|TestHostProc|TestOrphansAreAdopted|TestKillEndsTheNamespace|TestTestBinaryKilled)$")
 	cmd.Dir = "/"
