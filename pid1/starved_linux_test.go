@@ -201,6 +201,7 @@ func (s *starved) awaitState(state string) {
 // TestQuota: a hook that burns all the CPU that a cgroup allows, 5 % of a processor,
 // does not keep the next one from its turn.
 func TestQuota(t *testing.T) {
+	nstest.SkipEmulated(t, "is too slow for a twentieth of a processor")
 	t.Parallel()
 	asInitAndNot(t, func(t *testing.T, start starter) {
 		s := startStarved(t, start, "burn", "3s", quota(t))
