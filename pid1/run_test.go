@@ -367,7 +367,7 @@ func TestAcceptThatBlocks(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	app := pid1.App{Logger: discard}
-	app.Shutdown.Grace = 30 * time.Second
+	app.Shutdown.Grace = 10 * time.Minute
 	go func() {
 		<-busy
 		cancel()
@@ -377,7 +377,7 @@ func TestAcceptThatBlocks(t *testing.T) {
 	go func() { done <- app.Run(ctx, s) }()
 	<-app.Stopping()
 	select {
-	case <-time.After(15 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("the stop waits for Accept")
 		client.Close()
 		<-done

@@ -87,7 +87,7 @@ func ExampleWithin() {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	err := shutdown.Within(10*time.Millisecond, slow)(context.Background())
+	err := shutdown.Within(time.Second, slow)(context.Background())
 	fmt.Println(err)
 	// Output: context deadline exceeded
 }
