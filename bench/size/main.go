@@ -28,15 +28,16 @@ const module = "github.com/entrypoint-go/entrypoint"
 
 func main() {
 	file := flag.String("o", "RESULTS.md", "file to put the section into")
+	only := flag.String("only", "", "measurement: there is size alone")
 	flag.Parse()
-	if err := run(os.Stdout, *file); err != nil {
+	if err := run(os.Stdout, *only, *file); err != nil {
 		fmt.Fprintln(os.Stderr, "size:", err)
 		os.Exit(1)
 	}
 }
 
-func run(w io.Writer, file string) error {
-	return report.Measurements{{Name: "size", Run: size}}.Run(w, "size", "", file)
+func run(w io.Writer, only, file string) error {
+	return report.Measurements{{Name: "size", Run: size}}.Run(w, "size", only, file)
 }
 
 func size() (*report.Section, error) {

@@ -10,7 +10,7 @@ func TestSize(t *testing.T) {
 		t.Skip("builds eight programs")
 	}
 	var out strings.Builder
-	if err := run(&out, ""); err != nil {
+	if err := run(&out, "size", ""); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range subjects {

@@ -1,7 +1,7 @@
 // Http is a web server that can be PID 1 of a container.
 //
-//	go run ./examples/http            # Ctrl-C ends it and prints the timeline
-//	curl localhost:8080/slow?d=2s     # a request in flight: it gets its response
+//	go run ./examples/http             # Ctrl-C ends it and prints the timeline
+//	curl 'localhost:8080/slow?d=2s'    # a request in flight: it gets its response
 //
 // It listens on :$PORT, 8080 by default.
 package main

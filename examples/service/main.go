@@ -3,11 +3,12 @@
 //	ENTRYPOINT ["/service"]
 //	CMD ["serve", "--port", "8080"]
 //
-//	docker run IMAGE                          the default: serve
-//	docker run IMAGE serve --port 9090        CMD replaced, ENTRYPOINT kept
-//	docker run IMAGE migrate                  a short job before the roll-out
-//	docker exec CONTAINER /service inspect    a look inside, without a shell
-//	docker run --entrypoint /service IMAGE healthcheck --port 9090
+//	docker build -f examples/service/Dockerfile -t entrypoint-service .     # at the root of the repository
+//	docker run --rm -v notes:/data entrypoint-service migrate               # CMD replaced, ENTRYPOINT kept
+//	docker run --rm -v notes:/data -p 8080:8080 entrypoint-service          # the default: serve
+//	docker run --rm -v notes:/data -p 9090:9090 --name notes entrypoint-service serve --port 9090
+//	docker exec notes /service inspect                                      # a look inside, without a shell
+//	docker run --rm --entrypoint /service entrypoint-service inspect        # ENTRYPOINT replaced, CMD dropped
 //
 // The database is the SQLite file that $DATABASE names, service.db by default.
 package main
