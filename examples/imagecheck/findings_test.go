@@ -214,6 +214,9 @@ func runJSON(t *testing.T, args ...string) (*report, int) {
 	if code == unusable {
 		t.Fatalf("%q: %s", args, stderr.String())
 	}
+	if strings.Contains(stdout.String(), `"findings": null`) {
+		t.Errorf("%q: findings are null, which jq does not go through", args)
+	}
 	var r report
 	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
 		t.Fatal(err)

@@ -132,7 +132,7 @@ func examine(o options, stdin io.Reader, told image.Progress) (*report, error) {
 	}
 	defer archive.Close()
 
-	r := &report{Absent: archive.Absent}
+	r := &report{Findings: []check.Finding{}, Absent: archive.Absent}
 	groups := map[string][]check.Platform{}
 	var order []string
 	for _, i := range archive.Images {

@@ -78,6 +78,7 @@ func Image(config v1.Config, platform v1.Platform, fsys FS, args []string) Resul
 		StopSignal: cmp.Or(config.StopSignal, "SIGTERM"),
 		User:       cmp.Or(config.User, "root"),
 		Reaches:    Unknown,
+		Findings:   []Finding{}, // in JSON [], and not null
 	}
 	arguments := config.Cmd
 	if args != nil {
