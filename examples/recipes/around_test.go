@@ -4,7 +4,6 @@ import (
 	"io"
 	"net/http"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +43,7 @@ func TestHealthcheck(t *testing.T) {
 	t.Parallel()
 	addr := freeAddr(t)
 	check := func() (string, error) {
-		cmd := exec.Command(filepath.Join(programs, "healthcheck"), "health")
+		cmd := exec.Command(program(t, "healthcheck"), "health")
 		cmd.Env = append(cmd.Environ(), "ADDR="+addr)
 		out, err := cmd.CombinedOutput()
 		return string(out), err

@@ -25,8 +25,25 @@ import (
 	"time"
 )
 
-// programs is the folder of the programs, which TestMain builds all at once.
+// programs is the folder of the programs.
 var programs string
+
+// buildOnce builds them all at once, when the first one is needed: not for -list.
+var buildOnce = sync.OnceValue(func() error {
+	if out, err := exec.Command("go", "build", "-o", programs, "./...").CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
+})
+
+// program is the program of that name, built.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	if err := buildOnce(); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(programs, name)
+}
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -37,10 +54,6 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	programs = dir
-	if out, err := exec.Command("go", "build", "-o", dir, "./...").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
-		return 1
-	}
 	code := m.Run()
 	if testing.Verbose() {
 		printTotals()
@@ -129,7 +142,7 @@ type process struct {
 
 func start(t *testing.T, name string, env ...string) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command(filepath.Join(programs, name)), t: t, ended: make(chan struct{})}
+	p := &process{Cmd: exec.Command(program(t, name)), t: t, ended: make(chan struct{})}
 	// Not in Kubernetes, whatever the tests run in, unless env says so: no delay.
 	p.Env = append(append(os.Environ(), "KUBERNETES_SERVICE_HOST="), env...)
 	p.Stdout, p.Stderr = &p.out, &p.log
