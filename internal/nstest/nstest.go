@@ -96,6 +96,19 @@ func defaultSignals() {
 	}
 }
 
+// Rounds is how often a test repeats what goes wrong once in many times: usual, with
+// -short brief, and with ENTRYPOINT_LONG=1 in the environment, as in CI, long. Helpers
+// do not know of -short: tell them.
+func Rounds(brief, usual, long int) int {
+	switch {
+	case os.Getenv("ENTRYPOINT_LONG") == "1":
+		return long
+	case testing.Short():
+		return brief
+	}
+	return usual
+}
+
 func stacks() []byte {
 	all := make([]byte, 1<<20)
 	return all[:runtime.Stack(all, true)]
