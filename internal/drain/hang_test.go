@@ -65,6 +65,7 @@ func TestListenerHangs(t *testing.T) {
 
 // TestUsersCloseHangs: a Close of the user's, which keeps the server locked.
 func TestUsersCloseHangs(t *testing.T) {
+	t.Parallel()
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

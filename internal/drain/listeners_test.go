@@ -275,6 +275,7 @@ func tlsConfig(t *testing.T) *tls.Config {
 
 // TestTwoListenersCutOff: one of them says what did not end, and the other waits.
 func TestTwoListenersCutOff(t *testing.T) {
+	t.Parallel()
 	entered, release := make(chan bool), make(chan bool)
 	srv := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		entered <- true
