@@ -92,8 +92,8 @@ func goBlocks(file, markdown string) []block {
 	return blocks
 }
 
-// compile builds the blocks as programs of this module. An overlay puts them
-// there without writing anything into the source tree.
+// compile compiles the blocks as programs of this module, without linking them. An
+// overlay puts them there without writing anything into the source tree.
 func compile(t *testing.T, blocks []block) error {
 	t.Helper()
 	root, err := os.Getwd()
@@ -102,7 +102,7 @@ func compile(t *testing.T, blocks []block) error {
 	}
 	temp := t.TempDir()
 	overlay := map[string]string{}
-	args := []string{"build", "-o", temp + "/", "-overlay", filepath.Join(temp, "overlay.json")}
+	args := []string{"list", "-export", "-overlay", filepath.Join(temp, "overlay.json")}
 	for i, b := range blocks {
 		name := fmt.Sprintf("readme%d", i)
 		file := filepath.Join(temp, name+".go")
@@ -118,7 +118,7 @@ func compile(t *testing.T, blocks []block) error {
 	write(t, filepath.Join(temp, "overlay.json"), table)
 
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("go build: %w\n%s", err, out)
+		return fmt.Errorf("go list -export: %w\n%s", err, out)
 	}
 	return nil
 }
