@@ -12,11 +12,12 @@ import (
 	"github.com/entrypoint-go/entrypoint/internal/nstest"
 )
 
+var helpers = map[string]func() int{
+	"http": func() int { main(); return 0 },
+}
+
 func TestMain(m *testing.M) {
-	nstest.Main(map[string]func() int{
-		"http": func() int { main(); return 0 },
-		"exec": execute,
-	})
+	nstest.Main(helpers)
 	goleak.VerifyTestMain(m)
 }
 
