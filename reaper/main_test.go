@@ -23,13 +23,13 @@ var (
 // there look like orphans to the kernel.
 func init() { runtime.LockOSThread() }
 
-// Most tests wait for other processes, so more of them run at a time than there
-// are processors; -parallel says otherwise.
+// Most tests wait for other processes, so many more of them run at a time than
+// there are processors; -parallel says otherwise.
 func TestMain(m *testing.M) {
 	if role, ok := roles[os.Args[0]]; ok {
 		os.Exit(role())
 	}
 	nstest.Main(helpers)
-	flag.Set("test.parallel", "8")
+	flag.Set("test.parallel", "16")
 	goleak.VerifyTestMain(m)
 }

@@ -27,8 +27,8 @@ import (
 //
 //	go test ./reaper -run TestStress -stress.commands 100000 -stress.orphans 20000 -stress.patience 30s -timeout 2h -v
 var (
-	stressCommands = flag.Int("stress.commands", 1000, "exec.Cmd in each case of TestStress")
-	stressOrphans  = flag.Int("stress.orphans", 500, "orphans beside them")
+	stressCommands = flag.Int("stress.commands", 0, "exec.Cmd in each case of TestStress")
+	stressOrphans  = flag.Int("stress.orphans", 0, "orphans beside them")
 	stressPatience = flag.Duration("stress.patience", 3*time.Second, "how long a zombie is left to an owner that may exist")
 )
 
@@ -48,6 +48,12 @@ type stressResult struct {
 // lost, and nothing stays.
 func TestStress(t *testing.T) {
 	t.Parallel()
+	if *stressCommands == 0 {
+		*stressCommands = nstest.Rounds(100, 400, 1000)
+	}
+	if *stressOrphans == 0 {
+		*stressOrphans = nstest.Rounds(60, 200, 500)
+	}
 	cases := []struct {
 		name   string
 		helper string

@@ -15,11 +15,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/entrypoint-go/entrypoint/internal/nstest"
 )
 
 // With -t what is left gets time to end, and is killed after that; the status
 // is the program's in any case.
 func TestLeftovers(t *testing.T) {
+	t.Parallel()
 	command := map[string]func(testing.TB, ...string) *exec.Cmd{"PID 1": ours.pid1, "subreaper": ours.command}
 	tests := []struct {
 		how, wait string
@@ -66,7 +69,8 @@ func TestLeftovers(t *testing.T) {
 // Signals at any moment, of any kind, lead to one of the documented statuses,
 // and nothing is left. STORMS is how many runs there are; 300 take a minute.
 func TestStorm(t *testing.T) {
-	storms := 30
+	t.Parallel()
+	storms := nstest.Rounds(10, 20, 30)
 	if n, err := strconv.Atoi(os.Getenv("STORMS")); err == nil {
 		storms = n
 	}
