@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -193,49 +194,88 @@ func TestBytesArrive(t *testing.T) {
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			t.Parallel()
-			p := startBytes(t, append(args, "-grace=1m")...)
-			addr := p.await("serving ")
-			conn := p.request(strings.TrimPrefix(args[0], "-kind="), addr)
-			if slices.Contains(args, "-line") {
-				io.WriteString(p.stdin, "stop\n")
-			} else {
-				p.signal(syscall.SIGTERM)
-			}
-			ended := make(chan struct{})
-			go func() {
-				defer close(ended)
-				io.Copy(io.Discard, p.stdout)
-			}()
-
-			// The client takes a second. Without waiting, PID 1 ends much earlier.
-			chunk, total := make([]byte, sentBytes/64), 0
-			for i := range 64 {
-				time.Sleep(16 * time.Millisecond)
-				n, err := io.ReadFull(conn, chunk)
-				if total += n; err != nil && i < 63 {
-					t.Fatalf("after %d bytes: %v", total, err)
-				}
-				select {
-				case <-ended:
-					if i < 32 {
-						t.Fatalf("PID 1 ended when the client had received %d of %d bytes", total, sentBytes)
-					}
-				default:
-				}
-			}
-			rest, err := io.ReadAll(conn)
-			if total += len(rest); total < sentBytes || err != nil {
-				t.Errorf("received %d of %d bytes, then %v", total, sentBytes, err)
-			}
-			<-ended
-			p.wantExit(0)
+			knowingListeners(t, func() (*process, error) { return bytesArrive(t, args) })
 		})
 	}
+}
+
+// knowingListeners makes five attempts at most. One that fails is void if PID 1 had no
+// step for the bytes: on a busy machine it does not know in time, a tenth of a second,
+// on which addresses listen others than its own servers.
+func knowingListeners(t *testing.T, attempt func() (*process, error)) {
+	t.Helper()
+	var errs []error
+	for range 5 {
+		p, err := attempt()
+		if err == nil {
+			return
+		}
+		errs = append(errs, err)
+		if strings.Contains(p.stderr.String(), "step=bytes") {
+			t.Error(errors.Join(errs...))
+			return
+		}
+	}
+	if os.Getenv("CI") != "true" {
+		t.Skipf("who listens was not known in time, five times: %v", errs[0])
+	}
+	t.Error(errors.Join(errs...))
+}
+
+// bytesArrive stops a PID 1 whose client is slow.
+func bytesArrive(t *testing.T, args []string) (*process, error) {
+	p := startBytes(t, append(args, "-grace=1m")...)
+	addr := p.await("serving ")
+	conn := p.request(strings.TrimPrefix(args[0], "-kind="), addr)
+	if slices.Contains(args, "-line") {
+		io.WriteString(p.stdin, "stop\n")
+	} else {
+		p.signal(syscall.SIGTERM)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		io.Copy(io.Discard, p.stdout)
+	}()
+	if err := p.receive(conn, ended); err != nil {
+		<-ended
+		p.exit()
+		return p, err
+	}
+	<-ended
+	p.wantExit(0)
+	return p, nil
+}
+
+// receive takes a second for what the server has sent. Without waiting, PID 1 ends
+// much earlier.
+func (p *process) receive(conn net.Conn, ended <-chan struct{}) error {
+	chunk, total := make([]byte, sentBytes/64), 0
+	for i := range 64 {
+		time.Sleep(16 * time.Millisecond)
+		n, err := io.ReadFull(conn, chunk)
+		if total += n; err != nil && i < 63 {
+			return fmt.Errorf("after %d bytes: %w", total, err)
+		}
+		select {
+		case <-ended:
+			if i < 32 {
+				return fmt.Errorf("PID 1 ended when the client had received %d of %d bytes", total, sentBytes)
+			}
+		default:
+		}
+	}
+	rest, err := io.ReadAll(conn)
+	if total += len(rest); total < sentBytes || err != nil {
+		return fmt.Errorf("received %d of %d bytes, then %v", total, sentBytes, err)
+	}
+	return nil
 }
 
 // TestBytesLeft: the wait ends inside the grace, and the error names the client.
 func TestBytesLeft(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	p := startBytes(t, "-kind=listen", "-grace=6s")
 	conn := p.request("", p.await("serving "))
 	began, stalled := time.Now(), stalls(t)
@@ -250,6 +290,7 @@ func TestBytesLeft(t *testing.T) {
 // TestBytesGone: a client that has vanished is not waited for to the end.
 func TestBytesGone(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	p := startBytes(t, "-kind=listen", "-grace=10m")
 	conn := p.request("", p.await("serving "))
 	dropAll(t, conn)
@@ -300,10 +341,15 @@ func TestBytesOfOthers(t *testing.T) {
 	conn.Write(make([]byte, 32<<20))
 
 	for _, kind := range []string{"http", "func"} {
-		p := startBytes(t, "-kind="+kind)
-		p.await("serving ")
-		p.signal(syscall.SIGTERM)
-		p.wantExit(0)
-		p.wantLog("step=bytes state=ok")
+		knowingListeners(t, func() (*process, error) {
+			p := startBytes(t, "-kind="+kind)
+			p.await("serving ")
+			p.signal(syscall.SIGTERM)
+			p.wantExit(0)
+			if !strings.Contains(p.stderr.String(), "step=bytes state=ok") {
+				return p, fmt.Errorf("%s: the log does not say that the step bytes is ok:\n%s", kind, &p.stderr)
+			}
+			return p, nil
+		})
 	}
 }

@@ -33,6 +33,7 @@ func init() {
 // A child that stops itself is continued by somebody else. Where no shell would
 // continue this process, it has not stopped.
 func TestCommandContinuedByOthers(t *testing.T) {
+	t.Parallel()
 	cmd := nstest.Child(t, "command", `echo $$; kill -TSTP $$; echo on; exit 3`)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // nobody with job control around it
 	out, err := cmd.StdoutPipe()
@@ -68,6 +69,7 @@ func stateOf(pid int) string {
 
 // A child that may not be signalled is named at once.
 func TestCommandNotPermitted(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("needs root to become another user")
 	}
@@ -114,6 +116,7 @@ func (h seeing) Handle(ctx context.Context, r slog.Record) error {
 // started holds its output open. Its status counts.
 func TestCommandOutputHeld(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	for _, code := range []int{0, 3, 137} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			t.Parallel()
@@ -151,6 +154,7 @@ func TestCommandOutputHeld(t *testing.T) {
 
 // Sockets that systemd has opened for this process are the child's.
 func TestCommandListens(t *testing.T) {
+	t.Parallel()
 	const script = `echo "$LISTEN_PID" "$LISTEN_FDS" "${ENTRYPOINT_LISTEN_FOR-}" $(readlink /proc/$$/fd/3); [ "$LISTEN_PID" = $$ ] || exit 9`
 	for _, c := range []struct {
 		helper string
@@ -201,6 +205,7 @@ func isolatedListener() int {
 // the child still gets its signals, and its status counts.
 func TestCommandWithoutWaitid(t *testing.T) {
 	nstest.SkipEmulated(t, "has no seccomp(2)")
+	t.Parallel()
 	for _, attr := range []string{"", "group"} {
 		cmd := nstest.Child(t, "command without waitid", attr)
 		out, err := cmd.StdoutPipe()

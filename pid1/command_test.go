@@ -98,6 +98,7 @@ func TestCommandStop(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			cmd, out := sh(t, test.script)
 			ctx, cancel := context.WithCancel(t.Context())
 			go func() {
@@ -231,6 +232,7 @@ func TestCommandInApp(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			for name, start := range map[string]func(testing.TB, string, ...string) *exec.Cmd{"child": nstest.Child, "PID 1": nstest.Command} {
 				cmd := start(t, "command", test.args...)
 				stdout, err := cmd.StdoutPipe()

@@ -24,6 +24,7 @@ func init() {
 // The signal at the death of the parent belongs to a thread. The program gets it
 // whichever thread calls Exec.
 func TestExecDeathSignal(t *testing.T) {
+	t.Parallel()
 	cmd := nstest.Child(t, "exec on another thread")
 	setPdeathsig(t, cmd)
 	runtime.LockOSThread() // whose death it is

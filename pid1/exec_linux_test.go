@@ -51,6 +51,7 @@ func execSignals() int {
 }
 
 func TestExecSignals(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		setup       string
 		ignored     []syscall.Signal
@@ -75,6 +76,7 @@ func TestExecSignals(t *testing.T) {
 }
 
 func TestExecMask(t *testing.T) {
+	t.Parallel()
 	env := []string{"env", "--block-signal=USR1,USR2,TSTP,WINCH,TERM,SEGV"} // GNU coreutils ≥ 8.31
 	if err := exec.Command(env[0], append(env[1:], "true")...).Run(); err != nil {
 		t.Skip("env --block-signal:", err)
@@ -124,6 +126,7 @@ func signalState() string {
 }
 
 func TestExecFailedChangesNothing(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	script(t, dir, "text", "no program\n")
 	cmd := nstest.Child(t, "exec-failed", dir+"/text")
@@ -142,6 +145,7 @@ func execProfiled() int {
 }
 
 func TestExecWhileProfiled(t *testing.T) {
+	t.Parallel()
 	if out, err := nstest.Child(t, "exec-profiled").CombinedOutput(); err != nil || string(out) != "done\n" {
 		t.Errorf("got %q, %v; want the program to end by itself", out, err)
 	}
@@ -150,6 +154,7 @@ func TestExecWhileProfiled(t *testing.T) {
 // The two riddles of multi-arch images, with files that the kernel reads.
 func TestExecELF(t *testing.T) {
 	nstest.SkipEmulated(t, "loads programs itself, after execve has succeeded")
+	t.Parallel()
 	if strconv.IntSize != 64 {
 		t.Skip("the files made here are 64-bit")
 	}
@@ -212,6 +217,7 @@ func execNobody() int {
 }
 
 func TestExecNotOurs(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to become somebody else")
 	}
@@ -252,6 +258,7 @@ func execNoexec() int {
 }
 
 func TestExecNoexec(t *testing.T) {
+	t.Parallel()
 	out, _ := nstest.Command(t, "exec-noexec", t.TempDir()).CombinedOutput()
 	if want := "its file system is mounted with noexec"; !strings.Contains(string(out), want) {
 		t.Errorf("got %s, want %q", out, want)

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/entrypoint-go/entrypoint/internal/nstest"
@@ -30,6 +31,7 @@ func execHelper() int {
 }
 
 func TestExec(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	script(t, dir, "prog", "#!/bin/sh\n"+`echo "$$ $PWD $T_VALUE $T_PIPE $#" "$@"; exit 42`)
 
@@ -57,6 +59,7 @@ func TestExec(t *testing.T) {
 // Go raises the soft limit of open files at its start; the program gets it back
 // as it was.
 func TestExecOpenFiles(t *testing.T) {
+	t.Parallel()
 	cmd := nstest.Child(t, "exec", "sh", "-c", "ulimit -S -n")
 	viaShell(t, cmd, "ulimit -S -n 123")
 	if out, err := cmd.Output(); err != nil || string(out) != "123\n" {
@@ -65,6 +68,7 @@ func TestExecOpenFiles(t *testing.T) {
 }
 
 func TestExecErrors(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	join := func(name string) string { return filepath.Join(dir, name) }
 	script(t, dir, "ok", "#!/bin/sh\n")
@@ -132,6 +136,7 @@ func TestExecErrors(t *testing.T) {
 
 // A program in the current directory is never meant by a bare name.
 func TestExecDot(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	script(t, dir, "prog", "#!/bin/sh\necho ran\n")
 	for _, path := range []string{".", ":/bin", "/none:"} {
@@ -146,9 +151,12 @@ func TestExecDot(t *testing.T) {
 	}
 }
 
-// script writes an executable file.
+// script writes an executable file. No other test forks meanwhile: its child would
+// have the file open for writing until it execs, and nobody could run it (ETXTBSY).
 func script(t *testing.T, dir, name, text string) {
 	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -38,6 +38,7 @@ func exitMain() int {
 }
 
 func TestExit(t *testing.T) {
+	t.Parallel()
 	for name, test := range exits {
 		cmd := nstest.Child(t, "exit", name)
 		var stderr bytes.Buffer

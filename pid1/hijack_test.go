@@ -84,6 +84,7 @@ func TestHijackedLearnsOfStop(t *testing.T) {
 // TestHijackedCutOff: a handler that does not care counts as in flight. Its
 // context ends with the cause of the stop, and it is named.
 func TestHijackedCutOff(t *testing.T) {
+	t.Parallel()
 	attempts(t, func() error {
 		hijacked := make(chan bool)
 		s := serve(t, &pid1.App{Shutdown: shutdown.Pipeline{Grace: time.Second}}, &http.Server{Handler: hijack(t, hijacked, nil)})

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -215,6 +214,7 @@ func (c throttle) Read(b []byte) (int, error) {
 // net/http closes the connection 1 s after GOAWAY.
 func TestHTTP2SlowReader(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	const size = 2 << 20
 	for _, protocol := range protocols {
 		for name, wrap := range map[string]func(net.Listener) net.Listener{
@@ -268,9 +268,12 @@ func TestHTTP2SlowReader(t *testing.T) {
 // TestHTTP2Delay: the first answer in the delay sends the client away. It opens
 // a new connection for the next one.
 func TestHTTP2Delay(t *testing.T) {
+	t.Parallel()
+	slow(t)
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
-			app := pid1.App{Delay: time.Minute}
+			t.Parallel()
+			app := pid1.App{Delay: 30 * time.Minute, Quiet: 5 * time.Second} // which ends it, when the client has moved
 			app.Shutdown.Grace = time.Hour
 			s, client, url := serveHTTP2(t, &app, protocol, func(w http.ResponseWriter, r *http.Request) {
 				io.WriteString(w, r.RemoteAddr)
@@ -284,7 +287,6 @@ func TestHTTP2Delay(t *testing.T) {
 			for get(t, client, url) == before {
 				// until the GOAWAY has arrived
 			}
-			endDelay(t)
 			if err := <-s.done; err != nil {
 				t.Error(err)
 			}
@@ -292,25 +294,10 @@ func TestHTTP2Delay(t *testing.T) {
 	}
 }
 
-// endDelay sends two stop signals in a delay. The first one after the end of ctx
-// changes nothing.
-func endDelay(t *testing.T) {
-	t.Helper()
-	self, err := os.FindProcess(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		if err := self.Signal(os.Interrupt); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(800 * time.Millisecond)
-	}
-}
-
 // TestHTTP2CutOff: a handler that gives up when its context ends can still say
 // so on a connection that is about to be closed.
 func TestHTTP2CutOff(t *testing.T) {
+	t.Parallel()
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
 			attempts(t, func() error {
@@ -364,6 +351,7 @@ func TestHTTP2ResponseWriterIsUnwrapped(t *testing.T) {
 // TestHTTP2Loss compares with plain Shutdown: what a client cannot send again
 // when GOAWAY comes, because its body is gone. Twenty streams share a connection.
 func TestHTTP2Loss(t *testing.T) {
+	slow(t)
 	n := stops(t, 10)
 	_, client := certificate()
 	client.ServerName = "example.com"

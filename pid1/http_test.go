@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/entrypoint-go/entrypoint/internal/nstest"
 	"github.com/entrypoint-go/entrypoint/pid1"
 	"github.com/entrypoint-go/entrypoint/shutdown"
 )
@@ -203,6 +204,7 @@ func spread(took []time.Duration) string {
 // TestSilentConnection: one that never carried a request, for which Shutdown
 // alone waits 5 s.
 func TestSilentConnection(t *testing.T) {
+	t.Parallel()
 	attempts(t, func() error {
 		hook, accepted := states(http.StateNew)
 		s := serve(t, new(pid1.App), &http.Server{ConnState: hook})
@@ -220,6 +222,7 @@ func TestSilentConnection(t *testing.T) {
 // TestHalfSentHeaders: a request that is not complete when the server hangs up
 // is none, and no handler sees it. The client sees the end of the connection.
 func TestHalfSentHeaders(t *testing.T) {
+	t.Parallel()
 	hook, accepted := states(http.StateNew)
 	var handled atomic.Bool
 	s := serve(t, longGrace(), &http.Server{ConnState: hook, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
@@ -239,6 +242,7 @@ func TestHalfSentHeaders(t *testing.T) {
 // TestSlowLoris: clients that send their headers byte by byte for ever are cut
 // off, and do not hold up the stop.
 func TestSlowLoris(t *testing.T) {
+	t.Parallel()
 	const clients = 20
 	hook, accepted := states(http.StateNew)
 	s := serve(t, longGrace(), &http.Server{ConnState: hook})
@@ -267,10 +271,7 @@ func TestSlowLoris(t *testing.T) {
 // TestIdleConnections: thousands of kept connections are closed at once, with
 // no reset for their clients.
 func TestIdleConnections(t *testing.T) {
-	n := 5000
-	if testing.Short() {
-		n = 500
-	}
+	n := nstest.Rounds(500, 2000, 2000)
 	hook, idle := states(http.StateIdle)
 	s := serve(t, longGrace(), &http.Server{ConnState: hook, Handler: answer("hello")})
 	conns := make([]*wire, n)
@@ -445,6 +446,7 @@ func TestServerSentEvents(t *testing.T) {
 
 // TestHandlerNeverReturns: Run does, inside the grace, and names the request.
 func TestHandlerNeverReturns(t *testing.T) {
+	t.Parallel()
 	attempts(t, func() error {
 		const grace = 2 * time.Second
 		entered, causes, release := make(chan bool), make(chan error, 1), make(chan bool)
@@ -478,6 +480,7 @@ func TestHandlerNeverReturns(t *testing.T) {
 // TestHandlerReturnsWithContext: one that returns when its context ends can still
 // say so.
 func TestHandlerReturnsWithContext(t *testing.T) {
+	t.Parallel()
 	attempts(t, func() error {
 		entered := make(chan bool)
 		s := serve(t, &pid1.App{Shutdown: shutdown.Pipeline{Grace: time.Second}}, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -501,6 +504,7 @@ func TestHandlerReturnsWithContext(t *testing.T) {
 
 // TestManyRequestsCutOff: an error does not grow without bound.
 func TestManyRequestsCutOff(t *testing.T) {
+	t.Parallel()
 	attempts(t, func() error {
 		const clients = 30
 		entered := make(chan bool)
@@ -826,6 +830,7 @@ func TestUserStopsServer(t *testing.T) {
 // TestLastResponse measures from the last response to Run's return. The request
 // outlasts the time in which connections are served on.
 func TestLastResponse(t *testing.T) {
+	t.Parallel()
 	var took []time.Duration
 	for range stops(t, 10) {
 		entered, finish, hungUp := make(chan bool), make(chan bool), make(chan bool)

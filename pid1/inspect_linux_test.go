@@ -66,6 +66,7 @@ func inspected(t *testing.T, cmd *exec.Cmd) (f finding) {
 }
 
 func TestInspectAsInit(t *testing.T) {
+	t.Parallel()
 	cmd := nstest.Command(t, "inspect")
 	got := inspected(t, cmd)
 	if !got.Init || got.PID != 1 || got.Parent != 0 || got.Warning != "" || len(got.Zombies) != 0 || got.Subreaper {
@@ -84,6 +85,7 @@ func TestInspectAsInit(t *testing.T) {
 // The /proc of another namespace must not be taken for ours: its PID 1 is not
 // our init, and our PID is somebody else there.
 func TestInspectForeignProc(t *testing.T) {
+	t.Parallel()
 	got := inspected(t, nstest.CommandWithHostProc(t, "inspect"))
 	if !got.Init || got.InitName != "" || got.InitArgs != nil || got.Zombies != nil || got.Warning != "" {
 		t.Errorf("got %+v", got)
@@ -113,6 +115,7 @@ func under(t *testing.T, cmd *exec.Cmd, argv ...string) *exec.Cmd {
 }
 
 func TestInspectUnderShell(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	script(t, dir, "start.sh", "#!/bin/sh\n\"$@\"\n")
 	script(t, dir, "docker-entrypoint.sh", "#!/bin/sh\nexit=0\n\"$@\" || exit=$?\nexit $exit\n")
@@ -162,6 +165,7 @@ func TestInspectUnderShell(t *testing.T) {
 
 // The start warns of a shell that keeps stop signals to itself.
 func TestStartUnderShell(t *testing.T) {
+	t.Parallel()
 	for command, warns := range map[string]bool{"$TEST; true": true, "exec $TEST": false} {
 		cmd := under(t, nstest.Command(t, "starting"), "dash", "-c", command)
 		out, err := cmd.CombinedOutput()
@@ -179,6 +183,7 @@ func starting() int {
 
 // The advice for a shell form is followed to the letter, and is then right.
 func TestShellFormAdvice(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{"$TEST", "$TEST --port 8080 'a b' \"\"", "$TEST --dir $HOME *"} {
 		before := inspected(t, under(t, nstest.Command(t, "inspect"), "dash", "-c", text))
 		_, advice, _ := strings.Cut(before.Warning, "write ENTRYPOINT ")
@@ -194,6 +199,7 @@ func TestShellFormAdvice(t *testing.T) {
 }
 
 func TestInspectUnderInit(t *testing.T) {
+	t.Parallel()
 	tini, err := exec.LookPath("tini")
 	if err != nil {
 		t.Skip(err)
@@ -229,6 +235,7 @@ func inspectIgnoring() int {
 
 func TestInspectSignals(t *testing.T) {
 	nstest.SkipEmulated(t, "catches some signals that the program ignores")
+	t.Parallel()
 	env, err := exec.LookPath("env")
 	if err == nil {
 		err = exec.Command(env, "--block-signal=USR2", "true").Run() // GNU coreutils ≥ 8.31
@@ -261,6 +268,7 @@ func inspectSubreaper() int {
 
 func TestInspectSubreaper(t *testing.T) {
 	nstest.SkipEmulated(t, "refuses PR_SET_CHILD_SUBREAPER")
+	t.Parallel()
 	if got := inspected(t, nstest.Child(t, "inspect-subreaper")); !got.Subreaper {
 		t.Errorf("got %+v", got)
 	}
@@ -322,6 +330,7 @@ func eventually(ok func() bool) {
 }
 
 func TestInspectZombies(t *testing.T) {
+	t.Parallel()
 	if out, err := nstest.Command(t, "inspect-zombies").CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
@@ -336,6 +345,7 @@ func inspectCgroup() int {
 }
 
 func TestInspectPidsMax(t *testing.T) {
+	t.Parallel()
 	root := "/sys/fs/cgroup/pids"
 	if _, err := os.Stat(root); err != nil {
 		root = "/sys/fs/cgroup"
@@ -371,6 +381,7 @@ func TestInspectPidsMax(t *testing.T) {
 // On a kernel that is not Linux: gVisor has another /proc, and no masks in it.
 func TestInspectOnGVisor(t *testing.T) {
 	nstest.SkipEmulated(t, "is started by the kernel of the host, and not by gVisor's")
+	t.Parallel()
 	runsc, err := exec.LookPath("runsc")
 	if err != nil || os.Getuid() != 0 {
 		t.Skip("needs runsc and root:", err)

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -52,7 +53,11 @@ func isolatedMain() int {
 	code := pid1.ExitCode(app.RunIsolated(context.Background(), pid1.Func(func(ctx context.Context) error {
 		switch os.Args[1] {
 		case "fork":
-			return forkAndWait()
+			n, err := strconv.Atoi(os.Args[2])
+			if err != nil {
+				return err
+			}
+			return forkAndWait(n)
 		case "fail":
 			return coded(42)
 		case "leave":
@@ -75,9 +80,9 @@ func isolatedMain() int {
 
 // forkAndWait does what a C library does that knows of no other children than
 // its own: it forks, and waits for any child.
-func forkAndWait() error {
+func forkAndWait(n int) error {
 	const script = "(sleep 0.01 &) ; exit 7" // leaves an orphan, too
-	for i := range 200 {
+	for i := range n {
 		pid, err := syscall.ForkExec("/bin/sh", []string{"sh", "-c", script}, &syscall.ProcAttr{Env: os.Environ()})
 		if err != nil {
 			return err
@@ -88,7 +93,7 @@ func forkAndWait() error {
 			got, err = syscall.Wait4(-1, &status, 0, nil)
 		}
 		if err != nil || got != pid || status.ExitStatus() != 7 {
-			return fmt.Errorf("child %d of 200, PID %d: got PID %d, status %d, %v", i, pid, got, status.ExitStatus(), err)
+			return fmt.Errorf("child %d, PID %d: got PID %d, status %d, %v", i, pid, got, status.ExitStatus(), err)
 		}
 	}
 	for deadline := time.Now().Add(10 * time.Second); zombies() > 0; time.Sleep(time.Millisecond) {
@@ -148,7 +153,7 @@ func TestIsolate(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.serve, func(t *testing.T) {
 			t.Parallel()
-			cmd := nstest.Command(t, "isolated", test.serve)
+			cmd := nstest.Command(t, "isolated", test.serve, strconv.Itoa(nstest.Rounds(30, 100, 200)))
 			cmd.Env = append(cmd.Env, "SHUTDOWN_GRACE="+test.grace)
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr
@@ -162,6 +167,7 @@ func TestIsolate(t *testing.T) {
 
 // Each stop signal is the child's, whose App drains and runs its hooks.
 func TestIsolateStop(t *testing.T) {
+	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		cmd := nstest.Command(t, "isolated", "serve")
 		stdout, err := cmd.StdoutPipe()
@@ -193,6 +199,7 @@ func TestIsolateStop(t *testing.T) {
 
 // PID 1 collects orphans and tells of it, the servers' process does not.
 func TestIsolateReaps(t *testing.T) {
+	t.Parallel()
 	cmd := nstest.Command(t, "isolated", "orphan")
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -212,6 +219,7 @@ func TestIsolateReaps(t *testing.T) {
 
 // Without PID 1 there is nothing to isolate from.
 func TestIsolateElsewhere(t *testing.T) {
+	t.Parallel()
 	out, err := nstest.Child(t, "isolated", "fail").Output()
 	if want := fmt.Sprintf("before: pid1=false parent=%d\nhook\n", os.Getpid()); string(out) != want {
 		t.Errorf("got %v and\n%swant\n%s", err, out, want)
@@ -222,6 +230,7 @@ func TestIsolateElsewhere(t *testing.T) {
 // had four fifths.
 func TestIsolateChildStays(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	cmd := nstest.Command(t, "isolated", "stay")
 	cmd.Env = append(cmd.Env, "SHUTDOWN_GRACE=5s")
 	p := startCommand(t, cmd)

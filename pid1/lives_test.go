@@ -28,7 +28,7 @@ import (
 )
 
 var (
-	lives    = flag.Int("lives", 40, "processes that TestLives starts")
+	lives    = flag.Int("lives", 0, "processes that TestLives starts")
 	liveSeed = flag.Uint64("lives.seed", 0, "the one process to start, by the seed that a failure showed")
 )
 
@@ -176,12 +176,15 @@ func TestLives(t *testing.T) {
 			seeds <- *liveSeed
 			return
 		}
+		if *lives == 0 {
+			*lives = nstest.Rounds(10, 30, 60)
+		}
 		for range *lives {
 			seeds <- rand.Uint64()
 		}
 	}()
 	var wg sync.WaitGroup
-	for range 3 {
+	for range 6 {
 		wg.Go(func() {
 			for seed := range seeds {
 				drawLife(seed).live(t)

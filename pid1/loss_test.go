@@ -19,12 +19,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/entrypoint-go/entrypoint/internal/nstest"
 	"github.com/entrypoint-go/entrypoint/pid1"
 )
 
-// stops is how many stops the tests of lost requests make: n, or what
-// $PID1_TEST_STOPS says. The figures in the documentation are from 200.
+// stops is how many stops the tests of lost requests make: n, some with -short, or
+// what $PID1_TEST_STOPS says. The figures in the documentation are from 200.
 func stops(t testing.TB, n int) int {
+	n = nstest.Rounds(3, n, n)
 	if s := os.Getenv("PID1_TEST_STOPS"); s != "" {
 		var err error
 		if n, err = strconv.Atoi(s); err != nil {
@@ -238,6 +240,7 @@ func TestNoRequestLost(t *testing.T) {
 // TestNoRequestLostWrapped: behind a listener that wraps another, whose
 // connections are no sockets to the eye.
 func TestNoRequestLostWrapped(t *testing.T) {
+	slow(t)
 	for name, wrap := range map[string]func(net.Listener) net.Listener{
 		"wrapped": func(l net.Listener) net.Listener { return wrapping{l} },
 		"opaque":  func(l net.Listener) net.Listener { return opaque{l} },

@@ -12,11 +12,19 @@ import (
 // test file adds its own in init.
 var helpers = map[string]func() int{}
 
-// Most tests wait for other processes, so more of them run at a time than there
-// are processors; -parallel says otherwise. Those that signal this process, set
-// its environment, count its goroutines or make load are not parallel.
+// Most tests wait, so many more of them run at a time than there are processors;
+// -parallel says otherwise. Those that signal this process, set its environment,
+// count its goroutines, end its threads or make load are not parallel.
 func TestMain(m *testing.M) {
 	nstest.Main(helpers)
-	flag.Set("test.parallel", "8")
+	flag.Set("test.parallel", "12")
 	goleak.VerifyTestMain(m)
+}
+
+// slow skips a test that takes seconds, with -short.
+func slow(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 }

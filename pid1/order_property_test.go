@@ -25,6 +25,7 @@ var (
 // has ended or was given up on.
 func TestInOrderPromises(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	if *orderSeed != 0 {
 		testOrder(t, *orderSeed)
 		return

@@ -257,6 +257,7 @@ func TestProcessFinishesRequestInFlight(t *testing.T) {
 }
 
 func TestProcessStopsInFlightOfNothing(t *testing.T) {
+	t.Parallel()
 	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		p := start(t)
 		p.await("serving ")
@@ -325,6 +326,7 @@ func TestProcessHookIgnoresContext(t *testing.T) {
 }
 
 func TestProcessServerDies(t *testing.T) {
+	t.Parallel()
 	p := start(t, "-dies")
 	p.wantExit(1)
 	p.await("outer hook")
@@ -332,6 +334,7 @@ func TestProcessServerDies(t *testing.T) {
 }
 
 func TestProcessPortInUse(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -344,6 +347,7 @@ func TestProcessPortInUse(t *testing.T) {
 }
 
 func TestProcessStopBeforeListening(t *testing.T) {
+	t.Parallel()
 	p := start(t, "-before")
 	p.await("before")
 	p.signal(syscall.SIGTERM)
@@ -358,6 +362,7 @@ func TestProcessStopBeforeListening(t *testing.T) {
 // the grace, and that is no failure of the stop.
 func TestProcessKillsWhatIsLeft(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	p := start(t, "-leave", "-grace=6s")
 	p.await("serving ")
 	p.signal(syscall.SIGTERM)

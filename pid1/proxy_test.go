@@ -31,8 +31,7 @@ import (
 // The tests of this file put two backends behind a real proxy and restart them
 // in turn, under the load of wrk. They are skipped where HAProxy, nginx or wrk is
 // not installed, but fail there with CI=true. $PID1_TEST_RESTARTS is how many
-// restarts they make: 4 by default, 2 with -short, 20 for the figures in the
-// documentation.
+// restarts they make: 2 by default, 4 in CI, 20 for the figures in the documentation.
 
 func init() { helpers["backend"] = backendMain }
 
@@ -242,6 +241,7 @@ func newSite(t *testing.T) *site {
 }
 
 func TestBehindHAProxy(t *testing.T) {
+	slow(t)
 	haproxy, wrk := installed(t, "haproxy"), installed(t, "wrk")
 	s := newSite(t)
 	s.rollingRestarts(t, wrk, time.Second, func() {
@@ -256,6 +256,7 @@ func TestBehindHAProxy(t *testing.T) {
 }
 
 func TestBehindNginx(t *testing.T) {
+	slow(t)
 	nginx, wrk := installed(t, "nginx"), installed(t, "wrk")
 	s := newSite(t)
 	s.rollingRestarts(t, wrk, -1, func() {
@@ -268,10 +269,7 @@ func TestBehindNginx(t *testing.T) {
 
 // restarts is how many restarts of backends a test makes.
 func restarts(t *testing.T) int {
-	n := 4
-	if testing.Short() {
-		n = 2
-	}
+	n := nstest.Rounds(2, 2, 4)
 	if v := os.Getenv("PID1_TEST_RESTARTS"); v != "" {
 		var err error
 		if n, err = strconv.Atoi(v); err != nil {

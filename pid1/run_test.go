@@ -279,6 +279,7 @@ func TestCertificateHangs(t *testing.T) {
 
 // Run ends inside the grace, whatever the log and a hook do.
 func TestRunInsideGrace(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	defer close(release)
 	app := pid1.App{Logger: slog.New(blockedHandler{release})}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -126,15 +127,17 @@ func hangInServe(release <-chan struct{}) { <-release }
 
 // A forced stop that did not get as far calls stop with a context that has ended.
 func TestServiceForced(t *testing.T) {
-	release, up := make(chan struct{}), make(chan struct{})
+	release := make(chan struct{})
 	stopped := make(chan error, 1)
+	var up sync.WaitGroup
+	up.Add(2)
 	var app pid1.App
 	app.Shutdown.Grace = time.Minute
 	s := run(t, &app, pid1.InOrder(
-		pid1.Service(func() error { close(up); <-release; return nil },
+		pid1.Service(func() error { up.Done(); <-release; return nil },
 			func(ctx context.Context) error { stopped <- ctx.Err(); close(release); return nil }),
-		pid1.Named("hangs", pid1.Func(func(context.Context) error { <-release; return nil }))))
-	<-up
+		pid1.Named("hangs", pid1.Func(func(context.Context) error { up.Done(); <-release; return nil }))))
+	up.Wait()
 	syscall.Kill(syscall.Getpid(), syscall.SIGTERM)
 	<-app.Stopping()
 	time.Sleep(700 * time.Millisecond) // else it is the same stop told again

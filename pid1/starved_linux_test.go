@@ -165,6 +165,7 @@ func (s *starved) end(code int, said, logged string) {
 // that obeys when it can is not Stuck.
 func TestFrozen(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	for what, frozen := range map[string]string{"obey": "first", "serve": "draining"} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -175,7 +176,7 @@ func TestFrozen(t *testing.T) {
 				s.await(frozen)
 				s.signal(syscall.SIGSTOP)
 				s.awaitState("T")
-				time.Sleep(8 * time.Second)
+				time.Sleep(6 * time.Second) // longer than the grace
 				s.signal(syscall.SIGCONT)
 				s.end(0, "next true\nlate true\nreport shutdown: SIGTERM, 5s grace, ", "")
 			})
@@ -276,9 +277,7 @@ func TestKilledInStep(t *testing.T) {
 // clock and by force, and the next one has its Reserve. The stacks are left out.
 func TestCrowd(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("takes 300 MB")
-	}
+	slow(t) // and takes 300 MB
 	for name, start := range map[string]starter{"PID 1": nstest.Command, "child": nstest.Child} {
 		t.Run(name, func(t *testing.T) {
 			s := startStarved(t, start, "hang", "2s", "100000")

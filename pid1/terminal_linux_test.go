@@ -42,6 +42,7 @@ func terminal(t *testing.T) (keyboard, tty *os.File) {
 // TestCtrlCSkipsDelay: at a terminal nobody routes requests to the process. The
 // timeline goes to the terminal.
 func TestCtrlCSkipsDelay(t *testing.T) {
+	t.Parallel()
 	keyboard, tty := terminal(t)
 	cmd := nstest.Child(t, "app", "-delay=1m", "-grace=10m")
 	cmd.Stdin, cmd.Stderr = tty, tty
