@@ -189,6 +189,7 @@ func startBytes(t *testing.T, args ...string) *process {
 // the network of a container would end with it.
 func TestBytesArrive(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	for _, args := range [][]string{
 		{"-kind=http"}, {"-kind=tls"}, {"-kind=listen"}, {"-kind=func"}, {"-kind=command"}, {"-kind=http", "-isolate"}, {"-kind=http", "-isolate", "-line"},
 	} {

@@ -52,7 +52,12 @@ func appMain() int {
 		app.ReadyHandler().ServeHTTP(w, httptest.NewRequest("GET", "/readyz", nil))
 		return w.Code
 	}
-	app.Shutdown.Defer("outer", func(context.Context) error {
+	told := make(chan struct{}) // closed when the line "stopping" is written
+	app.Shutdown.Defer("outer", func(ctx context.Context) error {
+		select {
+		case <-told:
+		case <-ctx.Done():
+		}
 		fmt.Println("readiness", ready())
 		fmt.Println("outer hook")
 		return nil
@@ -95,6 +100,7 @@ func appMain() int {
 	go func() {
 		<-app.Stopping()
 		fmt.Println("stopping, readiness", ready())
+		close(told)
 	}()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /stop", func(http.ResponseWriter, *http.Request) { stop() })
