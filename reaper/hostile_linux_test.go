@@ -269,6 +269,9 @@ func refuseEverywhere(call uint32) error {
 // Where the kernel lists no children, all processes are examined each time. The
 // sweeps take at most 1 % of a processor all the same.
 func TestBoundWithoutChildrenFiles(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	t.Parallel()
 	if out, err := nstest.Command(t, "no children files").CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("%v\n%s", err, out)

@@ -49,10 +49,10 @@ type stressResult struct {
 func TestStress(t *testing.T) {
 	t.Parallel()
 	if *stressCommands == 0 {
-		*stressCommands = nstest.Rounds(100, 400, 1000)
+		*stressCommands = nstest.Rounds(48, 400, 1000)
 	}
 	if *stressOrphans == 0 {
-		*stressOrphans = nstest.Rounds(60, 200, 500)
+		*stressOrphans = nstest.Rounds(40, 200, 500)
 	}
 	cases := []struct {
 		name   string

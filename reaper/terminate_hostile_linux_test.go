@@ -226,6 +226,9 @@ func cloneChild() int {
 
 // While Terminate waits, it hardly uses the processor.
 func TestTerminateWaitsQuietly(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	t.Parallel()
 	out, err := nstest.Command(t, "terminate quietly").CombinedOutput()
 	if err != nil || strings.TrimSpace(string(out)) != "" {
