@@ -38,7 +38,6 @@ func exitMain() int {
 }
 
 func TestExit(t *testing.T) {
-	t.Parallel()
 	for name, test := range exits {
 		cmd := nstest.Child(t, "exit", name)
 		var stderr bytes.Buffer

@@ -371,8 +371,13 @@ func TestProcessKillsWhatIsLeft(t *testing.T) {
 	slow(t)
 	p := start(t, "-leave", "-grace=6s")
 	p.await("serving ")
+	stalled := stalls(t)
 	p.signal(syscall.SIGTERM)
-	p.wantExit(0)
+	if code := p.exit(); code == 124 && stalled() > 100*time.Millisecond {
+		t.Skip("the machine has stalled, and the end of the killed process was not seen in time")
+	} else if code != 0 {
+		t.Fatalf("exit code %d, want 0; stderr:\n%s", code, &p.stderr)
+	}
 	p.wantLog("step=processes state=ok")
 }
 
