@@ -153,7 +153,7 @@ func TestIsolate(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.serve, func(t *testing.T) {
 			t.Parallel()
-			cmd := nstest.Command(t, "isolated", test.serve, strconv.Itoa(nstest.Rounds(30, 100, 200)))
+			cmd := nstest.Command(t, "isolated", test.serve, strconv.Itoa(nstest.Rounds(10, 100, 200)))
 			cmd.Env = append(cmd.Env, "SHUTDOWN_GRACE="+test.grace)
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr

@@ -181,7 +181,12 @@ func init() {
 }
 
 // SIGCHLDs coalesce: many die, few are heard of.
-func TestTogether(t *testing.T) { inBothModes(t, "together") }
+func TestTogether(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts hundreds of processes")
+	}
+	inBothModes(t, "together")
+}
 
 func init() {
 	helpers["together"] = func() int {
@@ -619,7 +624,12 @@ func contextSwitches(t *testing.T, pid int) (n int) {
 }
 
 // Many sweeps, many commands, Terminate and Stats, all at once, for -race.
-func TestConcurrent(t *testing.T) { inBothModes(t, "concurrent") }
+func TestConcurrent(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts hundreds of processes")
+	}
+	inBothModes(t, "concurrent")
+}
 
 func init() {
 	helpers["concurrent"] = func() int {

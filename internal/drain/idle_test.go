@@ -320,7 +320,10 @@ func TestStalledClient(t *testing.T) {
 // TestNewTLS: connections that were accepted before the listener closed are
 // served, also if the processor is so busy that handshakes take seconds.
 func TestNewTLS(t *testing.T) {
-	const n = 50
+	n := 50
+	if testing.Short() {
+		n = 10
+	}
 	config, client := tlsConfigs()
 	s := start(t, &http.Server{Handler: nothing, TLSConfig: config, ErrorLog: log.New(io.Discard, "", 0)})
 	var busy atomic.Bool
