@@ -38,7 +38,7 @@ type rule struct {
 const reader = "reader"
 
 var rules = []rule{
-	{pattern: `^(docker (run|stop)|docker run --init|go vet|curl --http2|kubectl delete --grace-period=2|kubectl describe pod)$`, how: mention},
+	{pattern: `^(docker (run|stop)|docker run --init|go vet|go install|curl --http2|kubectl delete --grace-period=2|kubectl describe pod)$`, how: mention},
 
 	// What a reader tries first.
 	{pattern: `^go get \S+$`, in: reader, instead: `$0 && go vet . && go mod vendor && docker build -t app . && docker save app >app.tar`,
@@ -77,7 +77,7 @@ var rules = []rule{
 	{pattern: `^cp \S+ /etc/`},
 
 	// Tests and measurements.
-	{pattern: `^go test (-short |-p 1 -tags docker )?\./\.\.\.`, how: elsewhere, why: ".ci/run unit, previous, docker"},
+	{pattern: `^(ENTRYPOINT_LONG=1 )?go test (-short |-p 1 -tags docker )?\./\.\.\.`, how: elsewhere, why: ".ci/run unit, previous, docker"},
 	{pattern: `^((?:cd \S+ && )?go (?:-C \S+ )?test .*)-run '?([\w|]+)'?`, instead: "${1}-list '$2'", want: `(?m)^\w*($2)$$`,
 		why: "it takes minutes: flags and names are checked here; .ci/run nested and kernel run the tests"},
 	{pattern: `^\.ci/run((?: \w+)*)`, instead: "for phase in$1; do grep \"^phase_$$phase()\" .ci/run || exit; done", why: "this is a part of it: its phases are checked"},

@@ -17,7 +17,7 @@ var helpers = map[string]func() int{}
 // count its goroutines, end its threads or make load are not parallel.
 func TestMain(m *testing.M) {
 	nstest.Main(helpers)
-	flag.Set("test.parallel", "12")
+	flag.Set("test.parallel", "16")
 	goleak.VerifyTestMain(m)
 }
 
