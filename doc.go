@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package entrypoint lets a Go server run as a container's ENTRYPOINT: PID 1 in a
 // FROM scratch image, with no tini, no shell and no second process.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 package pid1
 
 import (
@@ -19,8 +21,7 @@ import (
 	"github.com/entrypoint-go/entrypoint/internal/sig"
 )
 
-// Command returns a Server that runs cmd: &Child{Cmd: cmd}. It panics if cmd is
-// nil.
+// Command returns a Server that runs cmd: &Child{Cmd: cmd}. It panics if cmd is nil.
 func Command(cmd *exec.Cmd) *Child {
 	if cmd == nil {
 		panic("pid1: Command: nil *exec.Cmd")
@@ -328,8 +329,7 @@ func isFile(f any) bool {
 type heldError struct{ status int }
 
 func (e *heldError) Error() string {
-	return "the program ended with status " + strconv.Itoa(e.status) +
-		", but a process that it started holds its output open: set Cmd.WaitDelay"
+	return "the program ended with status " + strconv.Itoa(e.status) + ", but a process that it started holds its output open: set Cmd.WaitDelay"
 }
 
 func (e *heldError) ExitCode() int { return e.status }

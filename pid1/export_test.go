@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 package pid1
 
 // Logged returns err as Run returns it, after Run has logged it.

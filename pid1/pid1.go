@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package pid1 runs servers as the main job of a process, which may be PID 1 of a
 // container. It handles signals, drains servers, runs shutdown hooks and returns
 // what main should exit with:

@@ -1,15 +1,14 @@
+// SPDX-License-Identifier: MIT
+
 package pid1
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -327,24 +326,4 @@ func (p *serverState) title() string {
 		return p.name
 	}
 	return p.name + " on " + b.boundTo().String()
-}
-
-// hasAddr reports whether the address, or one with its port, is in the name.
-func hasAddr(name string, addr net.Addr) bool {
-	tcp, ok := addr.(*net.TCPAddr)
-	if !ok {
-		return strings.Contains(name, addr.String())
-	}
-	return slices.ContainsFunc(strings.Fields(name), func(word string) bool { return portOf(word) == tcp.Port })
-}
-
-// portOf is the port in an address that net.Listen takes: 0 is any, and -1 one that
-// is not a number.
-func portOf(addr string) int {
-	_, port, err := net.SplitHostPort(addr)
-	n, portErr := strconv.Atoi(cmp.Or(port, "0"))
-	if err != nil || portErr != nil {
-		return -1
-	}
-	return n
 }

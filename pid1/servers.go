@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 package pid1
 
 import (
@@ -5,9 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -258,4 +262,24 @@ func (o *ordered) Shutdown(ctx context.Context) error {
 	}
 	slices.Reverse(stops)
 	return o.stopAll(ctx, stops)
+}
+
+// hasAddr reports whether the address, or one with its port, is in the name.
+func hasAddr(name string, addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return strings.Contains(name, addr.String())
+	}
+	return slices.ContainsFunc(strings.Fields(name), func(word string) bool { return portOf(word) == tcp.Port })
+}
+
+// portOf is the port in an address that net.Listen takes: 0 is any, and -1 one that
+// is not a number.
+func portOf(addr string) int {
+	_, port, err := net.SplitHostPort(addr)
+	n, portErr := strconv.Atoi(cmp.Or(port, "0"))
+	if err != nil || portErr != nil {
+		return -1
+	}
+	return n
 }

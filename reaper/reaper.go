@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package reaper collects the orphans that die under this process, and never a
 // child that somebody else in the program waits for. It is for programs that run
 // as PID 1 of a container, or as a subreaper.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 package reaper
 
 // What the reaper needs of the kernel, and since when Linux has it:

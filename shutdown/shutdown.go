@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package shutdown runs stop hooks, last in first out, all inside one deadline.
 // It is like defer with a budget: whatever one hook does, the next one gets its
 // turn, and [Pipeline.Run] returns before the orchestrator sends SIGKILL.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Command docs writes docs/measured.md and the picture of README.md from
 // RESULTS.md.
 //

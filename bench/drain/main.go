@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Command drain measures how HTTP servers stop on SIGTERM, side by side: with
 // this library, with net/http alone, and with other Go libraries.
 //

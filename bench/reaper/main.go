@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Command reaper measures what collects orphans as PID 1, side by side: this
 // library's reaper, other reapers in Go, and the small inits that are put
 // above a program.

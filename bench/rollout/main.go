@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Command rollout counts the requests that fail during rolling updates, under
 // constant load: with this library and with net/http alone.
 //

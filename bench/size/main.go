@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Command size measures what the library adds to a stripped binary.
 //
 //	go run ./size            # writes RESULTS.md

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Children is a server that runs a command for every request. Each command
 // leaves an orphan, as many real ones do: a shell with a "&", a browser's
 // helpers, a daemon. As PID 1 the server is the one that has to collect them,

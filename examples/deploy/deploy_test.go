@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package deploy has files that deploy the examples. Its tests read each by a
 // program that knows the format, and check what it cannot know.
 package deploy

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Entrypoint is what a docker-entrypoint.sh becomes in an image without a
 // shell: it checks the environment, renders a configuration file, makes a
 // directory, and then becomes the program that CMD names.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Grpc is a gRPC server that can be PID 1 of a container.
 //
 //	go run .            # in this folder; Ctrl-C stops it

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Http is a web server that can be PID 1 of a container.
 //
 //	go run ./examples/http             # Ctrl-C ends it and prints the timeline

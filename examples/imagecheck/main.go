@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Command imagecheck checks a container image before it runs: what would be
 // started, whether that can be, who would be PID 1, and whether a stop signal
 // would reach the program. It runs nothing.

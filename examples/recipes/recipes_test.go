@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package recipes tests the programs in its folders: each is started as it is, put
 // under load, and stopped by SIGTERM.
 package recipes

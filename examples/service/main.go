@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Service is one binary for everything that a container of it is asked to do:
 //
 //	ENTRYPOINT ["/service"]

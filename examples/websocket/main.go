@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Websocket is an echo server whose clients are told when it goes away: a stop
 // closes every WebSocket with code 1001, so that browsers connect again at once,
 // elsewhere.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package asynclog writes log records without making anybody wait for the log.
 // A slog.Handler may block, be slow or panic: its pipe is full, its reader is
 // stopped, its collector is gone. A process that has to stop in time cannot wait

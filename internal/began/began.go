@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package began lets package pid1 tell package shutdown when a stop began: its grace
 // counts from then, and what pid1 does before it runs the pipeline takes time.
 package began

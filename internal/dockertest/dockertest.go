@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package dockertest builds images and runs containers for tests, by the
 // docker command. It is to containers what net/http/httptest is to servers.
 //

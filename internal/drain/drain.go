@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package drain stops an *http.Server, or any other server on a listener,
 // without losing a request.
 //

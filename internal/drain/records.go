@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 package drain
 
 // records follows the records of a TLS connection, to know whether half of one

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package errs is what package errors lacks in Go 1.25.
 package errs
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package goroutine lets a function that only waits for another goroutine say which
 // one that is. If the function is given up on, the stack to show is that of the
 // other goroutine.

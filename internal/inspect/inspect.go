@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package inspect finds out, for a person who has a problem, where this process
 // runs and why a program could not be started. It reads /proc, the command
 // lines of shells, and the first bytes of programs and scripts.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package linux holds the few Linux system calls and parsers of /proc that
 // more than one package of this library needs: processes and TCP sockets,
 // waitid(2), rt_sigaction(2), the interruption of a blocked system call, the

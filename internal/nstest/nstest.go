@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package nstest runs functions of a test binary in processes of their own: as
 // PID 1 of a new PID namespace, without Docker and without privileges, or as an
 // ordinary child. The binary starts itself, as in os/exec's own tests, and Main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package sig knows the signals of this system: their names, sets of them,
 // which a program may catch, and with which this process was started.
 package sig

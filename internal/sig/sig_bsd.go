@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 //go:build darwin || dragonfly || freebsd || netbsd || openbsd
 
 package sig

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package term tells whether a file is a terminal.
 package term
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package report writes what the benchmarks found as sections of one Markdown
 // file. Each section stands alone: it names the machine, the date and the
 // command that repeats it, and replaces the section of the same title.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Activated is a web server for systemd, which hands it the open socket. So a
 // restart refuses no connection: those that come between two processes wait in
 // the socket, which stays systemd's. Without systemd it listens on :8080 itself.

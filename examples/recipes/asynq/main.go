@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Asynq: a task queue's worker: no new task is taken, and those that run end.
 package main
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Certificates: a scratch image has no /etc/ssl. This import puts Mozilla's CA
 // certificates into the program, for when the image has none.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Chi-connect: a connect service on a chi router. Clients of gRPC need HTTP/2
 // without TLS: let net/http speak it. h2c.NewHandler hides the connections from
 // the server, and with them from the drain.

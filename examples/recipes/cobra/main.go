@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Cobra: one command runs the server. SilenceUsage and SilenceErrors, because Run
 // has logged its error; ExitCode keeps its status.
 package main

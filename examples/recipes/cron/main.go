@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Cron: robfig/cron as a server: no new run begins, and those that have begun end.
 package main
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Database: database/sql, checked before anything listens and closed after the last
 // request. With pgx it is the same: pgxpool.New, pool.Ping, pool.Close.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Echo: it is an http.Handler, so it gets the whole drain. Do not call its Start.
 package main
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Fasthttp: requests in flight end; a request that arrives on an idle connection
 // at the moment of the stop may be lost.
 package main

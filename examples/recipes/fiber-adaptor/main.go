@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Fiber-adaptor: fiber behind net/http, so that it gets the whole drain. It costs
 // a copy of each request; see fiber for fiber on its own server.
 package main

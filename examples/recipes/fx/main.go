@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Fx: fx builds the server, the App runs it. Fx's hooks start in a Before step and
 // stop after the servers.
 package main

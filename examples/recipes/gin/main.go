@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Gin: the engine is an http.Handler, so it gets the whole drain.
 package main
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Grpc-gateway: the gateway takes requests in front of a gRPC server of the same
 // process, so it stops first.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Healthcheck: a scratch image has no curl, so the program probes itself:
 //
 //	HEALTHCHECK CMD ["/app", "health"]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Hertz: requests in flight end; a request that arrives on an idle connection at
 // the moment of the stop may be lost. Run, not Spin, which takes the signals.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Http3: quic-go's server beside net/http's, on the same address.
 package main
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Kratos-handler: kratos's HTTP server is an http.Handler, so it gets the whole
 // drain. What kratos.App does, registration for instance, goes to OnReady and OnStop.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Kratos: its App with all that it runs. Requests in flight end; a request that
 // arrives on an idle connection at the moment of the stop may be lost. See
 // kratos-handler for its HTTP server without that.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Leader-election: one of several processes works. The lease is released when the
 // work has ended, so that the next one need not wait until it expires.
 package main

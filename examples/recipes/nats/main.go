@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Nats: Drain unsubscribes, lets the handlers end what was delivered, and closes.
 package main
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Net-rpc: ServeConn returns when it reads the end, after the calls that run. The
 // stop ends the reading side of each connection; see tcp.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Oklog-run: a group that already exists, as one server. New code passes each
 // actor to Run instead.
 package main

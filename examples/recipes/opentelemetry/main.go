@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Opentelemetry: spans are flushed last, after all that may make some.
 package main
 

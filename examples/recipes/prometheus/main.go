@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Prometheus: metrics on a port of their own, up until the main server is drained:
 // InOrder stops last to first.
 package main

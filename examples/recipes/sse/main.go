@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Sse: server-sent events and long polls watch only their context. EndOnStop ends
 // it when the stop begins; without it they would use up the grace.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Stats: the App's numbers as Prometheus's metrics. OpenTelemetry's observable
 // gauges take the same functions.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Tcp: an accept loop of one's own. Listen serves who waits to be accepted; the
 // server then ends the reading side of each connection, so that what has arrived
 // is answered and idle connections end.

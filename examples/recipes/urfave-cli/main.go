@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Urfave-cli: as cobra.
 package main
 

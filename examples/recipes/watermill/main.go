@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Watermill: a router of messages as a server.
 package main
 

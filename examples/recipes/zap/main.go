@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Zap: as the handler of log/slog, which the App uses.
 package main
 

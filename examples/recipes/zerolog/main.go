@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Zerolog: as the handler of log/slog, which the App uses.
 package main
 

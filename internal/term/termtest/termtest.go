@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package termtest gives tests a terminal.
 package termtest
 

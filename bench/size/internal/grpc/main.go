@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Grpc serves gRPC, and HTTP for health checks, with the library.
 package main
 

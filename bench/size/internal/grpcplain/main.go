@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Grpcplain is grpc without the library.
 package main
 

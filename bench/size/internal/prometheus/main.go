@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Prometheus serves HTTP with Prometheus's client, with the library.
 package main
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Prometheusplain is prometheus without the library.
 package main
 

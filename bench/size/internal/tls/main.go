@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Tls serves HTTPS from files, with the library.
 package main
 

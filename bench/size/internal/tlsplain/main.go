@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Tlsplain is tls without the library.
 package main
 

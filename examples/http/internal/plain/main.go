@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Plain is the server of examples/http without the library, to tell what the
 // library costs.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package check finds out what a container of an image would run, who would be
 // its PID 1 and whether a stop signal would reach the program, and what is wrong
 // with that. It runs nothing.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package image reads container images: what docker save writes, and OCI
 // layouts. It runs nothing and writes nothing but one temporary file, which has
 // no name any more while it is in use.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Package imagetest builds images for tests, without an engine.
 package imagetest
 

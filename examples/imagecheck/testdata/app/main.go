@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Command app imports the library.
 package main
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Command asks asks for certificates, users and temporary files.
 package main
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 // Command plain imports nothing.
 package main
 
