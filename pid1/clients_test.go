@@ -142,6 +142,7 @@ func TestNghttpInFlight(t *testing.T) {
 // TestClientsInformed: informational responses in the delay, which nghttp2 takes for a
 // PROTOCOL_ERROR when they carry Connection: close.
 func TestClientsInformed(t *testing.T) {
+	slow(t)
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
 			const requests = 5
@@ -279,6 +280,7 @@ func TestCurlUpgradeLoss(t *testing.T) {
 // ends inside the grace, and the contexts of their requests are cancelled.
 func TestCurlStopped(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	const clients = 35
 	cert, _ := certificate()
 	var app pid1.App

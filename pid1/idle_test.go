@@ -205,6 +205,7 @@ func TestSlowConnState(t *testing.T) {
 // What a handler has run for arrives, and what the client has sent before the
 // server hung up is served.
 func TestStarved(t *testing.T) {
+	slow(t)
 	n := nstest.Rounds(100, 300, 500)
 	var handled atomic.Int64
 	s := serve(t, new(pid1.App), &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

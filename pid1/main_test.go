@@ -19,7 +19,7 @@ var helpers = map[string]func() int{}
 // count its goroutines, end its threads or make load are not parallel.
 func TestMain(m *testing.M) {
 	nstest.Main(helpers)
-	flag.Set("test.parallel", "16")
+	flag.Set("test.parallel", "24")
 	goleak.VerifyTestMain(m)
 }
 

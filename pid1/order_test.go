@@ -154,6 +154,7 @@ func TestInOrderDrainsBeforeTheNext(t *testing.T) {
 
 // A member that hangs is Stuck, and the ones after it have their time.
 func TestInOrderMemberHangs(t *testing.T) {
+	slow(t)
 	for _, beside := range []bool{false, true} {
 		t.Run(fmt.Sprint("beside others: ", beside), func(t *testing.T) {
 			t.Parallel()

@@ -397,6 +397,7 @@ func TestProcessHangup(t *testing.T) {
 // delay is over. When the stop has another reason, or elsewhere, it ends at once.
 func TestReadyInKubernetes(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	for _, test := range []struct {
 		name, host, delay string
 		stop              syscall.Signal // 0: a request ends Run's context

@@ -33,7 +33,7 @@ import (
 // The tests of this file put two backends behind a real proxy and restart them
 // in turn, under the load of wrk. They are skipped where HAProxy, nginx or wrk is
 // not installed, but fail there with CI=true. $PID1_TEST_RESTARTS is how many
-// restarts they make: 2 by default, 4 in CI, 20 for the figures in the documentation.
+// restarts they make: 1 by default, 4 in CI, 20 for the figures in the documentation.
 
 func init() { helpers["backend"] = backendMain }
 
@@ -271,7 +271,7 @@ func TestBehindNginx(t *testing.T) {
 
 // restarts is how many restarts of backends a test makes.
 func restarts(t *testing.T) int {
-	n := nstest.Rounds(2, 2, 4)
+	n := nstest.Rounds(1, 1, 4)
 	if v := os.Getenv("PID1_TEST_RESTARTS"); v != "" {
 		var err error
 		if n, err = strconv.Atoi(v); err != nil {

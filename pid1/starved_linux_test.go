@@ -204,6 +204,7 @@ func (s *starved) awaitState(state string) {
 // TestQuota: a hook that burns all the CPU that a cgroup allows, 5 % of a processor,
 // does not keep the next one from its turn.
 func TestQuota(t *testing.T) {
+	slow(t)
 	nstest.SkipEmulated(t, "is too slow for a twentieth of a processor")
 	t.Parallel()
 	asInitAndNot(t, func(t *testing.T, start starter) {
@@ -219,6 +220,7 @@ func TestQuota(t *testing.T) {
 // keeps the world from stopping, and the stop ends in time all the same.
 func TestBlockedInSystemCall(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	asInitAndNot(t, func(t *testing.T, start starter) {
 		s := startStarved(t, start, "call", "3s")
 		s.await("serving")

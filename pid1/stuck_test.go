@@ -37,6 +37,7 @@ func wantStuck(t *testing.T, step shutdown.Step, text string) {
 // TestStuckRequest: a handler that hangs is named, with its stack: that of HTTP/1, of
 // HTTP/2, and of a connection that it has taken. One that obeys is named, too.
 func TestStuckRequest(t *testing.T) {
+	slow(t)
 	handlers := map[string]func(w http.ResponseWriter, r *http.Request, release <-chan struct{}){
 		"plain": func(_ http.ResponseWriter, _ *http.Request, release <-chan struct{}) { hangUntil(release) },
 		"goroutine": func(_ http.ResponseWriter, _ *http.Request, release <-chan struct{}) {

@@ -119,6 +119,7 @@ func (c *headerConn) Read(b []byte) (int, error) {
 
 // TestNginxSendsOnce: with proxy_next_upstream off and kept connections.
 func TestNginxSendsOnce(t *testing.T) {
+	slow(t)
 	nginx, wrk := installed(t, "nginx"), installed(t, "wrk")
 	s := newSite(t)
 	s.stopUnderLoad(t, wrk, func() {
@@ -139,6 +140,7 @@ func TestNginxSendsOnce(t *testing.T) {
 // TestHAProxySendsOnce: with http-reuse always and without retries; the second time
 // through a listener for the PROXY protocol.
 func TestHAProxySendsOnce(t *testing.T) {
+	slow(t)
 	haproxy, wrk := installed(t, "haproxy"), installed(t, "wrk")
 	for name, test := range map[string]struct{ proxy, backend string }{
 		"bare":           {},

@@ -58,6 +58,9 @@ func loggedProbe() (*probe, *logBuffer) {
 // once.
 func TestNoSIGCHLD(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	for _, how := range []string{"reset", "reset of all", "foreign handler"} {
 		t.Run(how, func(t *testing.T) { inBothModes(t, "no SIGCHLD", how) })
 	}

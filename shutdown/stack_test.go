@@ -85,6 +85,9 @@ func TestStackByLabel(t *testing.T) {
 // The log has the stacks of all members that hang, also when the step around them does
 // not end in time either.
 func TestStacksOfMembersInLog(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	for name, around := range map[string]func(function) function{
 		"ends": func(f function) function { return f },
 		"hangs": func(f function) function {

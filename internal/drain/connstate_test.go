@@ -52,6 +52,9 @@ func TestConnStatePanics(t *testing.T) {
 
 // TestConnStateHangs: the drain ends all the same, and says why it did not sooner.
 func TestConnStateHangs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	for _, when := range []http.ConnState{http.StateNew, http.StateActive, http.StateIdle, http.StateClosed} {
 		t.Run(when.String(), func(t *testing.T) {
 			t.Parallel()
