@@ -47,6 +47,7 @@ var rules = []rule{
 		why: "the program has to build, too; imagecheck reads its image later, which needs vendor until the module is published"},
 	{pattern: `^go run \./examples/\w+|^go run \. `, how: serves},
 	{pattern: `^go doc \S+$`, want: `(?m)^package \w+`},
+	{pattern: `^go tool dist list$`, want: `(?m)^linux/arm64$`},
 	{pattern: `^curl \S+/slow\?d=2s`, want: `^done after 2s\n`},
 	{pattern: `^curl \S+/run `, want: `^7\n`},
 	{pattern: `^curl \S+/zombies `, want: `^\d+\n`, why: "0 only where PID 1 collects orphans, which not every machine's does"},
