@@ -81,8 +81,8 @@ func (c *client) exit() int {
 	return c.cmd.ProcessState.ExitCode()
 }
 
-// wantFrames checks what nghttp -v tells of the frames: there is a GOAWAY, an error
-// nowhere, and the responses are whole.
+// wantFrames checks nghttp's log of frames: it has a GOAWAY, no error, and all responses,
+// whole.
 func (c *client) wantFrames(responses, size int) {
 	c.t.Helper()
 	if code := c.exit(); code != 0 || c.errs.Len() > 0 {

@@ -21,6 +21,7 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"text/template"
@@ -48,10 +49,12 @@ func backendMain() int {
 
 	ready := app.ReadyHandler()
 	checked := sync.OnceFunc(func() { fmt.Println("checked") })
-	asked := sync.OnceFunc(func() { fmt.Println("asked") })
+	var requests atomic.Int64
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		asked()
+		if requests.Add(1) == 100 {
+			fmt.Println("loaded")
+		}
 		time.Sleep(time.Millisecond)
 		io.WriteString(w, "hello")
 	})
@@ -127,7 +130,8 @@ type site struct {
 	Dir      string
 	Addr     string
 	Backends [2]string
-	Flags    string // of HAProxy's servers
+	Once     bool   // HAProxy sends a request once; after a refused connection it takes the other backend until a check succeeds
+	Flags    string // of HAProxy's servers, such as send-proxy
 }
 
 // run runs a program until the test ends. It writes to the file log, whose end is
@@ -184,8 +188,10 @@ defaults
 	log global
 	option httplog
 	option dontlog-normal
-	option redispatch
-	timeout connect 5s
+{{if .Once}}	http-reuse always
+	retries 0
+{{else}}	option redispatch
+{{end}}	timeout connect 5s
 	timeout client 60s
 	timeout server 60s
 	timeout check 5s
@@ -194,7 +200,7 @@ frontend front
 	default_backend back
 backend back
 	option httpchk GET /readyz
-	default-server check inter 100ms fall 1 rise 1
+	default-server check inter 100ms rise 1 {{if .Once}}observe layer4 error-limit 1 on-error mark-down{{else}}fall 1{{end}} {{.Flags}}
 	server a {{index .Backends 0}}
 	server b {{index .Backends 1}}
 `

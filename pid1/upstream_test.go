@@ -59,32 +59,6 @@ http {
 }
 `
 
-// HAProxy takes the other backend from the first connection that is refused until a
-// check succeeds. Flags are send-proxy, for instance.
-const haproxyOnce = `
-global
-	log stdout format raw local0
-defaults
-	mode http
-	log global
-	option httplog
-	option dontlog-normal
-	http-reuse always
-	retries 0
-	timeout connect 5s
-	timeout client 60s
-	timeout server 60s
-	timeout check 5s
-frontend front
-	bind {{.Addr}}
-	default_backend back
-backend back
-	option httpchk GET /readyz
-	default-server check inter 100ms rise 1 observe layer4 error-limit 1 on-error mark-down {{.Flags}}
-	server a {{index .Backends 0}}
-	server b {{index .Backends 1}}
-`
-
 // A headerListener is one for the PROXY protocol. Its connections read the header when
 // the first byte of a request is wanted, and may read more than that from the socket.
 type headerListener struct{ net.Listener }
@@ -148,7 +122,7 @@ func TestHAProxySendsOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
-			s.Flags = test.proxy
+			s.Once, s.Flags = true, test.proxy
 			var flags []string
 			if test.backend != "" {
 				flags = []string{test.backend}
@@ -157,7 +131,7 @@ func TestHAProxySendsOnce(t *testing.T) {
 			// the state SC.
 			failure := regexp.MustCompile(` back/\S+ [-\d/+]+ \S+ \d+ - - (\S\S)`)
 			s.stopUnderLoad(t, wrk, func() {
-				s.run(t, haproxy, "-db", "-f", s.write(t, "haproxy.cfg", haproxyOnce))
+				s.run(t, haproxy, "-db", "-f", s.write(t, "haproxy.cfg", haproxyConfig))
 			}, func(log []byte) (lost [][]byte, refused int) {
 				for line := range bytes.Lines(log) {
 					state := failure.FindSubmatch(line)
@@ -187,15 +161,14 @@ func (s *site) stopUnderLoad(t *testing.T, wrk string, proxy func(), failures fu
 	n := restarts(t)
 	var took []time.Duration
 	for range n {
-		first.await("asked")
-		time.Sleep(100 * time.Millisecond) // of load
+		first.await("loaded")
 		began := time.Now()
 		first.signal(syscall.SIGTERM)
 		first.wantExit(0)
 		took = append(took, time.Since(began))
 		first = backend(t, s.Backends[0], -1, flags...)
 	}
-	first.await("asked")
+	first.await("loaded")
 	result := load()
 	for _, b := range []*process{first, second} {
 		b.signal(syscall.SIGTERM)
