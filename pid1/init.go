@@ -99,13 +99,9 @@ func (a *App) reap() (end func()) {
 	}()
 	return func() {
 		cancel()
-		end := shortWait // a function of the user's may hang in it
-		if !a.deadline.IsZero() {
-			end = min(end, max(time.Until(a.deadline), shortWait/20))
-		}
 		select {
 		case <-done:
-		case <-time.After(end):
+		case <-time.After(a.atTheEnd(shortWait)): // a function of the user's hangs in it
 		}
 		undo()
 	}

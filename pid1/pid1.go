@@ -69,7 +69,8 @@ func Run(ctx context.Context, srv ...Server) error { return new(App).Run(ctx, sr
 //
 // Where $NOTIFY_SOCKET is set, the service manager is sent READY=1, RELOADING=1
 // around OnHangup, and STOPPING=1 with EXTEND_TIMEOUT_USEC; where $WATCHDOG_USEC
-// is set, also WATCHDOG=1 while Run runs. See sd_notify(3).
+// is set, also WATCHDOG=1 while Run runs. A service manager that does not read for
+// a while holds nothing up, and then gets what has changed. See sd_notify(3).
 type App struct {
 	// Shutdown holds the hooks, see [shutdown.Pipeline.Defer], and their budget.
 	Shutdown shutdown.Pipeline
@@ -185,9 +186,7 @@ func (a *App) flush() {
 	if s := a.current.Load(); s != nil && !s.isForced() {
 		wait = time.Second // on a starved machine the last record may need it
 	}
-	if !a.deadline.IsZero() {
-		wait = min(wait, max(time.Until(a.deadline), shortWait/20)) // all is written in that, mostly
-	}
+	wait = a.atTheEnd(wait)
 	until := time.Now().Add(wait)
 	a.records.Flush(wait)
 	if h, ok := a.Reaper.Logger.Handler().(*asynclog.Handler); ok {
@@ -234,7 +233,7 @@ func (a *App) run(ctx context.Context, srv []Server) error {
 	ignoreContext := context.AfterFunc(ctx, func() { s.contextEnded(context.Cause(ctx)) })
 	defer ignoreContext()
 	defer a.reap()()
-	defer a.keepAlive()()
+	defer s.manager.listen()()
 
 	// A start that fails is a stop that begins, with the same hooks to run.
 	err := invalid
@@ -344,7 +343,7 @@ func (a *App) serve(s *stop, delay delay) (running *shutdown.Hook, err error) {
 		}
 	}
 	if s.becomeReady() {
-		a.systemd("READY=1", "STATUS=serving "+serving)
+		s.manager.tell("READY=1", "STATUS=serving "+serving)
 	}
 	return nil, nil
 }

@@ -189,10 +189,10 @@ func (s *stop) hangUp() {
 // service that is ready.
 func (s *stop) reload() error {
 	if s.app.Ready() {
-		s.app.reloading()
+		s.manager.reloading()
 		defer func() {
 			if s.app.Ready() {
-				s.app.systemd("READY=1")
+				s.manager.tell("READY=1")
 			}
 		}()
 	}

@@ -95,8 +95,8 @@ func (a *App) announce(s *stop, plan shutdown.Plan) {
 		attrs = append(attrs, "delay", s.delay.d, "delay_source", s.delay.why)
 	}
 	a.log().Info("stopping", attrs...)
-	if notifies() {
-		a.systemd("STOPPING=1", "STATUS=stopping: "+errorText(cause), extendTimeout(plan.Grace))
+	if s.manager.present() {
+		s.manager.tell("STOPPING=1", "STATUS=stopping: "+errorText(cause), extendTimeout(plan.Grace))
 	}
 }
 
@@ -158,6 +158,15 @@ func (a *App) report(r *shutdown.Report, plan shutdown.Plan) error {
 		return c.err
 	}
 	return fmt.Errorf("pid1: %s did not return within %s, left behind: %w", name, budget, context.DeadlineExceeded)
+}
+
+// atTheEnd bounds a wait after the stop by what is left of the grace period. What is
+// nearly done gets a little time in any case.
+func (a *App) atTheEnd(wait time.Duration) time.Duration {
+	if a.deadline.IsZero() {
+		return wait
+	}
+	return min(wait, max(time.Until(a.deadline), shortWait/20))
 }
 
 // result is what Run returns: what forced the stop, the reason for the stop if

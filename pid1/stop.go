@@ -31,6 +31,7 @@ type stop struct {
 	app     *App
 	begun   <-chan struct{} // closed when the stop begins; App.Stopping returns it
 	servers *servers
+	manager *manager
 	plan    shutdown.Plan // zero until the start has made it
 
 	// childEnded is nil but in RunIsolated, whose child counts the stop signals until
@@ -62,7 +63,7 @@ type stop struct {
 }
 
 func newStop(ctx context.Context, a *App, servers *servers) *stop {
-	s := &stop{app: a, servers: servers, begun: a.Stopping()}
+	s := &stop{app: a, servers: servers, manager: newManager(a), begun: a.Stopping()}
 	s.start, s.cancelStart = context.WithCancelCause(ctx)
 
 	// The pipeline outlives ctx, whose end begins it.

@@ -5,6 +5,7 @@ package pid1
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strconv"
@@ -21,30 +22,117 @@ const maxStatus = 1000
 
 const notifyVariable = "NOTIFY_SOCKET"
 
-// notifies reports whether there is a service manager to notify.
-func notifies() bool { return os.Getenv(notifyVariable) != "" }
+// maxChanges is how many changes wait for a service manager that does not read.
+// Further ones are lost, and logged.
+const maxChanges = 64
 
-// systemd reports a change of state to the service manager, by the protocol of
-// sd_notify(3): one datagram to the socket that $NOTIFY_SOCKET names, an abstract
-// one if that begins with "@". Without the variable, it does nothing.
-func (a *App) systemd(assignments ...string) {
-	socket := os.Getenv(notifyVariable)
-	if socket == "" {
+// A manager is the service manager that started this process, systemd for
+// instance. It is told of changes of state by the protocol of sd_notify(3): each
+// is a datagram to the socket that $NOTIFY_SOCKET names, an abstract one if that
+// begins with "@". Without the variable nothing is done.
+//
+// A goroutine sends them, in order. So a manager that does not read, since it loads
+// all its units again for instance, misses no change and holds nobody up.
+type manager struct {
+	app     *App
+	socket  string
+	changes chan string
+}
+
+func newManager(a *App) *manager {
+	return &manager{a, os.Getenv(notifyVariable), make(chan string, maxChanges)}
+}
+
+// present reports whether there is a service manager.
+func (m *manager) present() bool { return m.socket != "" }
+
+// tell tells the service manager of a change.
+func (m *manager) tell(assignments ...string) {
+	if !m.present() {
 		return
 	}
 	for i, assignment := range assignments {
 		assignments[i] = oneLine(assignment)
 	}
-	conn, err := net.Dial("unixgram", socket)
-	if err == nil {
-		// A manager that does not read must not keep us from stopping.
-		_ = conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-		_, err = fmt.Fprintln(conn, strings.Join(assignments, "\n"))
-		err = errors.Join(err, conn.Close())
+	select {
+	case m.changes <- strings.Join(assignments, "\n") + "\n":
+	default:
+		m.lost(errors.New("too many changes wait"))
 	}
+}
+
+func (m *manager) lost(err error) {
+	m.app.log().Warn("the service manager was not notified: check $NOTIFY_SOCKET", "socket", m.socket, "error", err)
+}
+
+// listen sends what the service manager is told, and answers its watchdog, until the
+// result is called. That waits for the last changes, for shortWait at most.
+func (m *manager) listen() (end func()) {
+	if !m.present() {
+		return func() {}
+	}
+	quit := make(chan struct{})
+	c := goCall("systemd", func() error { m.send(quit); return nil }, nil)
+	return func() {
+		close(quit)
+		c.endsWithin(m.app.atTheEnd(shortWait))
+	}
+}
+
+// send sends changes until quit is closed, and then what is left of them.
+func (m *manager) send(quit <-chan struct{}) {
+	var pings <-chan time.Time
+	if interval := watchdog(); interval > 0 {
+		ticks := time.NewTicker(interval)
+		defer ticks.Stop()
+		pings = ticks.C
+	}
+	for {
+		select {
+		case change := <-m.changes:
+			m.deliver(change, quit)
+		case <-pings:
+			// If its queue is full, a sign of life is in there.
+			if err := m.datagram("WATCHDOG=1\n", time.Millisecond); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+				m.lost(err)
+			}
+		case <-quit:
+			for len(m.changes) > 0 && m.deliver(<-m.changes, quit) {
+			}
+			return
+		}
+	}
+}
+
+// deliver sends a change, for as long as the service manager does not read, or for
+// a moment after quit is closed. It reports whether it could.
+func (m *manager) deliver(change string, quit <-chan struct{}) bool {
+	for last := false; ; {
+		err := m.datagram(change, shortWait/5)
+		if err == nil {
+			return true
+		}
+		if last || !errors.Is(err, os.ErrDeadlineExceeded) {
+			m.lost(err)
+			return false
+		}
+		select {
+		case <-quit:
+			last = true
+		default:
+		}
+	}
+}
+
+// datagram sends a message unless the service manager's queue is full for so long.
+func (m *manager) datagram(message string, wait time.Duration) error {
+	conn, err := net.Dial("unixgram", m.socket)
 	if err != nil {
-		a.log().Warn("the service manager was not notified: check $NOTIFY_SOCKET", "socket", socket, "error", err)
+		return err
 	}
+	_ = conn.SetWriteDeadline(time.Now().Add(wait))
+	_, err = io.WriteString(conn, message)
+	return errors.Join(err, conn.Close())
 }
 
 // oneLine makes an assignment of an error's text: it may have several lines, empty
@@ -70,8 +158,8 @@ func extendTimeout(grace time.Duration) string {
 
 // reloading and the READY=1 after it are what a Type=notify-reload service sends
 // around a reload.
-func (a *App) reloading() {
-	a.systemd("RELOADING=1", fmt.Sprintf("MONOTONIC_USEC=%d", linux.Monotonic().Microseconds()))
+func (m *manager) reloading() {
+	m.tell("RELOADING=1", fmt.Sprintf("MONOTONIC_USEC=%d", linux.Monotonic().Microseconds()))
 }
 
 // watchdog returns the interval in which the service manager wants to hear from
@@ -83,30 +171,4 @@ func watchdog() time.Duration {
 		return 0
 	}
 	return time.Duration(usec) * time.Microsecond / 2
-}
-
-// keepAlive answers the watchdog until the result is called.
-func (a *App) keepAlive() (end func()) {
-	interval := watchdog()
-	if interval == 0 {
-		return func() {}
-	}
-	quit, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		ticks := time.NewTicker(interval)
-		defer ticks.Stop()
-		for {
-			a.systemd("WATCHDOG=1")
-			select {
-			case <-ticks.C:
-			case <-quit:
-				return
-			}
-		}
-	}()
-	return func() {
-		close(quit)
-		<-done
-	}
 }

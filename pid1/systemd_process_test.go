@@ -70,6 +70,18 @@ type manager struct {
 	watchdogs int // WATCHDOG=1 so far
 }
 
+// listenManager listens as a service manager does.
+func listenManager(t *testing.T, socket string) *manager {
+	t.Helper()
+	conn, err := net.ListenPacket("unixgram", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetReadDeadline(time.Now().Add(time.Minute)) // against a test that hangs
+	return &manager{t: t, PacketConn: conn}
+}
+
 // next returns the next datagram that is not the watchdog's.
 func (m *manager) next() string {
 	m.t.Helper()
@@ -110,13 +122,7 @@ func TestSystemdProcess(t *testing.T) {
 	t.Parallel()
 	asInitAndNot(t, func(t *testing.T, start starter) {
 		socket, quit := filepath.Join(t.TempDir(), "notify"), filepath.Join(t.TempDir(), "quit")
-		conn, err := net.ListenPacket("unixgram", socket)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		conn.SetReadDeadline(time.Now().Add(time.Minute)) // against a test that hangs
-		m := &manager{t: t, PacketConn: conn}
+		m := listenManager(t, socket)
 
 		cmd := start(t, "notifying", quit)
 		cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC=20000", "SHUTDOWN_GRACE=7")
@@ -178,17 +184,84 @@ func TestSystemdProcess(t *testing.T) {
 	})
 }
 
-// TestSystemdNotReady: a worker that has died before the last one runs is not covered
-// up by READY=1. Once in a while it dies too late for that.
-func TestSystemdNotReady(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "notify")
-	conn, err := net.ListenPacket("unixgram", socket)
+// TestSystemdReadsLate: a service manager that does not read for a while, systemd in
+// its daemon-reload for instance, is told of each change, in order. It holds nobody up.
+func TestSystemdReadsLate(t *testing.T) {
+	t.Parallel()
+	asInitAndNot(t, func(t *testing.T, start starter) {
+		socket, quit := filepath.Join(t.TempDir(), "notify"), filepath.Join(t.TempDir(), "quit")
+		m := listenManager(t, socket)
+		fill(t, socket)
+
+		cmd := start(t, "notifying", quit)
+		cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC=20000")
+		var log strings.Builder
+		cmd.Stderr = &log
+		stdin, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		stdout, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewReader(stdout)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		awaitLine(t, lines, "serving")
+		time.Sleep(300 * time.Millisecond) // the manager is late
+		cmd.Process.Signal(syscall.SIGHUP)
+		awaitLine(t, lines, "reloading")
+		io.WriteString(stdin, "\n")
+		awaitLine(t, lines, "reloaded")
+
+		got := m.next()
+		for got == filler {
+			got = m.next()
+		}
+		for _, want := range []string{"READY=1\nSTATUS=serving worker\n", "RELOADING=1\n", "READY=1\n"} {
+			if !strings.HasPrefix(got, want) {
+				t.Errorf("told %q, want %q", got, want)
+			}
+			if want != "READY=1\n" {
+				got = m.next()
+			}
+		}
+		if err := os.WriteFile(quit, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := m.next(), "STOPPING=1\n"; !strings.HasPrefix(got, want) {
+			t.Errorf("told %q, want %q", got, want)
+		}
+		if cmd.Wait(); strings.Contains(log.String(), "NOTIFY_SOCKET") {
+			t.Errorf("the log:\n%s", &log)
+		}
+	})
+}
+
+// filler is what a service manager has not read.
+const filler = "filler"
+
+// fill fills the queue of a socket.
+func fill(t *testing.T, socket string) {
+	t.Helper()
+	conn, err := net.Dial("unixgram", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetReadDeadline(time.Now().Add(time.Minute)) // against a test that hangs
-	m := &manager{t: t, PacketConn: conn}
+	for err == nil {
+		conn.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+		_, err = io.WriteString(conn, filler)
+	}
+}
+
+// TestSystemdNotReady: a worker that has died before the last one runs is not covered
+// up by READY=1. Once in a while it dies too late for that.
+func TestSystemdNotReady(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	m := listenManager(t, socket)
 	t.Setenv("NOTIFY_SOCKET", socket)
 
 	const tries = 20
@@ -197,7 +270,8 @@ func TestSystemdNotReady(t *testing.T) {
 		for i := range 1000 {
 			servers = append(servers, pid1.Named(strconv.Itoa(i), pid1.Func(worker)))
 		}
-		app := pid1.App{Logger: discard}
+		app := longGrace()
+		app.Logger = discard
 		done := make(chan error)
 		go func() { done <- app.Run(t.Context(), servers...) }()
 		first := m.next()

@@ -72,15 +72,7 @@ func TestSystemdGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer manager.Close()
-	conn, err := net.Dial("unixgram", full)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	for err == nil {
-		conn.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
-		_, err = conn.Write([]byte("full"))
-	}
+	fill(t, full)
 
 	for _, socket := range []string{full, "/no/such/socket", "vsock:2:1234"} {
 		t.Setenv("NOTIFY_SOCKET", socket)

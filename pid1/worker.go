@@ -236,18 +236,18 @@ func (c *call) blame(ctx context.Context, what string, others ...string) {
 
 // endsWithin waits for the end of the call, for a short time. In a process that has
 // not run for so long, by a CPU quota for instance, the call has had no time yet: it
-// gets a moment.
+// gets a few moments, in each of which this process runs.
 func (c *call) endsWithin(d time.Duration) bool {
-	for _, wait := range [...]time.Duration{d, 2 * time.Millisecond} {
+	const moments = 5
+	moment := min(d/20, 2*time.Millisecond)
+	for i := 0; i <= moments && !c.ended(); i++ {
 		select {
 		case <-c.done:
-		case <-time.After(wait):
+		case <-time.After(d):
 		}
-		if c.ended() {
-			return true
-		}
+		d = moment
 	}
-	return false
+	return c.ended()
 }
 
 func (c *call) ended() bool {
