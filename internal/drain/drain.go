@@ -19,6 +19,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/entrypoint-go/entrypoint/internal/goroutine"
 )
 
 const (
@@ -59,10 +61,10 @@ type server struct {
 	srv     *http.Server
 	handler http.Handler // the user's
 	hooks   Hooks
-	cancel  context.CancelCauseFunc // of the requests' contexts
 
-	mu    sync.Mutex
-	https []*HTTP // that have a listener
+	mu      sync.Mutex                // guards the rest of this paragraph
+	https   []*HTTP                   // that have a listener
+	cancels []context.CancelCauseFunc // of the requests' contexts
 
 	expect atomic.Int64 // see Expect
 
@@ -233,10 +235,20 @@ func (h *server) kill() {
 	h.close(context.Background(), context.Canceled)
 }
 
+// cancelRequests cancels the contexts of all requests, and has done so when it
+// returns: net/http cancels those of closed connections, without a cause.
+func (h *server) cancelRequests(cause error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, cancel := range h.cancels {
+		cancel(cause)
+	}
+}
+
 // close cancels the contexts of all requests and closes their connections, before
 // ctx ends. After that it takes the time that it needs, which is little.
 func (h *server) close(ctx context.Context, cause error) {
-	h.cancel(cause)
+	h.cancelRequests(cause)
 	if ctx.Err() != nil {
 		ctx = context.Background()
 	}
@@ -303,7 +315,10 @@ func (h *server) settle(ctx context.Context) bool {
 // cutOff ends requests that did not end before cutoff, and names them.
 func (h *server) cutOff(ctx, cutoff context.Context, cause error) error {
 	running := h.conns.list(h.handler)
-	h.cancel(cause)
+	if len(running) > 0 { // which a Shutdown that is left behind says, too
+		goroutine.WaitFor(ctx, requestsCutOff(running), h.conns.goroutines()...)
+	}
+	h.cancelRequests(cause)
 
 	// A handler that returns when its context ends can still respond.
 	last, end := context.WithTimeout(ctx, answerTime(ctx))
@@ -318,8 +333,10 @@ func (h *server) cutOff(ctx, cutoff context.Context, cause error) error {
 	if len(running) == 0 {
 		return fmt.Errorf("connections cut off before they were idle: %w", cutoff.Err())
 	}
-	return fmt.Errorf("requests cut off: %s: %w", strings.Join(running, ", "), cutoff.Err())
+	return fmt.Errorf("%s: %w", requestsCutOff(running), cutoff.Err())
 }
+
+func requestsCutOff(names []string) string { return "requests cut off: " + strings.Join(names, ", ") }
 
 // answerTime is how much of the time left goes to handlers whose contexts were
 // cancelled.

@@ -30,8 +30,7 @@ func (h *server) addHooks(parent context.Context) {
 	h.srv.ErrorLog = log.New(&errorLog{cmp.Or(h.srv.ErrorLog, log.Default()), h.stopping.Load}, "", 0)
 
 	// net/http cancels requests' contexts in Close only, and without a cause.
-	var serving context.Context
-	serving, h.cancel = context.WithCancelCause(parent)
+	serving, _ := h.cancellable(parent)
 	h.srv.BaseContext = h.baseContext(serving, h.srv.BaseContext)
 
 	h.srv.RegisterOnShutdown(sync.OnceFunc(func() { close(h.shutDown) }))
@@ -84,10 +83,19 @@ func (h *server) baseContext(serving context.Context, users func(net.Listener) c
 				break
 			}
 		}
-		ctx, cancel := context.WithCancelCause(users(l))
+		ctx, cancel := h.cancellable(users(l))
 		context.AfterFunc(serving, func() { cancel(context.Cause(serving)) })
 		return ctx
 	}
+}
+
+// cancellable returns a copy of ctx that cancelRequests cancels.
+func (h *server) cancellable(parent context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(parent)
+	h.mu.Lock()
+	h.cancels = append(h.cancels, cancel)
+	h.mu.Unlock()
+	return ctx, cancel
 }
 
 // serveHTTP runs in front of the user's handler. While nothing is announced it

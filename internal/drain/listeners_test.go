@@ -473,3 +473,46 @@ func TestKillBeforeServe(t *testing.T) {
 	<-served
 	http.DefaultClient.CloseIdleConnections()
 }
+
+// TestCauseWithBaseContext: the contexts of requests have the cause of the stop also
+// if they descend from the user's BaseContext, and the stop has no time.
+func TestCauseWithBaseContext(t *testing.T) {
+	for range 20 {
+		const requests = 20
+		entered, causes := make(chan bool, requests), make(chan error, requests)
+		srv := &http.Server{
+			BaseContext: func(net.Listener) context.Context { return context.Background() },
+			Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				entered <- true
+				<-r.Context().Done()
+				causes <- context.Cause(r.Context())
+			}),
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := drain.NewHTTP(context.Background(), srv, drain.Hooks{})
+		h.Bind(l)
+		served := make(chan error)
+		go func() { served <- h.Serve(srv.Serve) }()
+		for range requests {
+			conn, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+			<-entered
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		h.Shutdown(ctx, errStop)
+		<-served
+		for range requests {
+			if cause := <-causes; cause != errStop {
+				t.Fatalf("cause %v, want %v", cause, errStop)
+			}
+		}
+	}
+}
