@@ -29,8 +29,10 @@ const (
 	maxCheck  = time.Minute
 	lossCheck = time.Second // when one is known not to have arrived
 
-	// signalDelay is how long after a death its signal may arrive.
-	signalDelay = 100 * time.Millisecond
+	// A signal may arrive later than a death is seen, on a busy machine much later.
+	// So it has a few moments, in each of which this process runs.
+	signalMoments = 10
+	signalMoment  = 10 * time.Millisecond
 )
 
 // quietRest is how long a rest has to be for SIGCHLD to be turned off during it.
@@ -107,10 +109,12 @@ func (s *sweeper) listenAgain(child chan os.Signal, allLived bool) {
 	if dead, err := linux.PeekAny(); err != nil || dead == 0 {
 		return
 	}
-	select {
-	case <-child:
-		return
-	case <-time.After(signalDelay):
+	for range signalMoments {
+		select {
+		case <-child:
+			return
+		case <-time.After(signalMoment):
+		}
 	}
 	s.signalsLost = true
 	if !s.lossLogged {

@@ -91,12 +91,14 @@ func (p *probe) await(what string, f func() bool) {
 	}
 }
 
-// next returns the next exit that OnReap sees.
+// next returns the next exit that OnReap sees. Where each sweep takes long, it may
+// come a minute later, by the pace.
 func (p *probe) next() (e reaper.Exit) {
+	const limit = 90 * time.Second
 	select {
 	case e = <-p.exits:
-	case <-time.After(30 * time.Second):
-		p.check("exit", "not seen in 30s", "seen")
+	case <-time.After(limit):
+		p.check("exit", fmt.Sprintf("not seen in %v; zombies %v, %+v", limit, zombies(), p.Work()), "seen")
 	}
 	return e
 }
