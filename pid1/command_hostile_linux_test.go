@@ -122,34 +122,37 @@ func TestCommandOutputHeld(t *testing.T) {
 	for _, code := range []int{0, 3, 137} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			t.Parallel()
-			r, w := io.Pipe()
-			trap := fmt.Sprintf("exit %d", code)
-			if code == 137 {
-				trap = "" // ignored, until SIGKILL
-			}
-			cmd := exec.Command("sh", "-c", fmt.Sprintf(`trap '%s' TERM; sleep 60 & echo $!; while :; do sleep 0.01; done`, trap))
-			cmd.Stdout = w
-			ctx, cancel := context.WithCancel(t.Context())
-			defer r.Close()
-			lines := bufio.NewReader(r)
-			go func() {
-				var holder int
-				fmt.Fscanln(lines, &holder)
-				t.Cleanup(func() { syscall.Kill(holder, syscall.SIGKILL) })
-				cancel()
-				io.Copy(io.Discard, lines)
-			}()
-			var log bytes.Buffer
-			app := pid1.App{Logger: slog.New(slog.NewTextHandler(&log, nil)), OnReport: func(*shutdown.Report) {}}
-			app.Shutdown.Grace = 6 * time.Second
-			child := pid1.Command(cmd)
-			err := app.Run(ctx, child)
-			if got := pid1.ExitCode(err); got != code || child.ExitCode() != code {
-				t.Errorf("exit code %d, child's %d, want %d: %v", got, child.ExitCode(), code, err)
-			}
-			if errors.Is(err, context.DeadlineExceeded) != (code == 137) || !strings.Contains(log.String(), "set Cmd.WaitDelay") {
-				t.Errorf("got %v, want a log that says why:\n%s", err, &log)
-			}
+			attempts(t, func() error {
+				r, w := io.Pipe()
+				trap := fmt.Sprintf("exit %d", code)
+				if code == 137 {
+					trap = "" // ignored, until SIGKILL
+				}
+				cmd := exec.Command("sh", "-c", fmt.Sprintf(`trap '%s' TERM; sleep 60 & echo $!; while :; do sleep 0.01; done`, trap))
+				cmd.Stdout = w
+				ctx, cancel := context.WithCancel(t.Context())
+				defer r.Close()
+				lines := bufio.NewReader(r)
+				go func() {
+					var holder int
+					fmt.Fscanln(lines, &holder)
+					t.Cleanup(func() { syscall.Kill(holder, syscall.SIGKILL) })
+					cancel()
+					io.Copy(io.Discard, lines)
+				}()
+				var log bytes.Buffer
+				app := pid1.App{Logger: slog.New(slog.NewTextHandler(&log, nil)), OnReport: func(*shutdown.Report) {}}
+				app.Shutdown.Grace = 6 * time.Second
+				child := pid1.Command(cmd)
+				err := app.Run(ctx, child)
+				if got := pid1.ExitCode(err); got != code || child.ExitCode() != code {
+					return fmt.Errorf("exit code %d, child's %d, want %d: %w", got, child.ExitCode(), code, err)
+				}
+				if errors.Is(err, context.DeadlineExceeded) != (code == 137) || !strings.Contains(log.String(), "set Cmd.WaitDelay") {
+					return fmt.Errorf("got %w, want a log that says why:\n%s", err, &log)
+				}
+				return nil
+			})
 		})
 	}
 }

@@ -4,6 +4,9 @@ package pid1_test
 
 import (
 	"flag"
+	"fmt"
+	"os"
+	"runtime"
 	"testing"
 
 	"github.com/entrypoint-go/entrypoint/internal/nstest"
@@ -14,13 +17,27 @@ import (
 // test file adds its own in init.
 var helpers = map[string]func() int{}
 
-// Most tests wait, so many more of them run at a time than there are processors;
-// -parallel says otherwise. Those that signal this process, set its environment,
-// count its goroutines, end its threads or make load are not parallel.
+// Most tests wait, so many more of them run at a time than there are processors,
+// unless others use those already; -parallel says otherwise. Those that signal this
+// process, set its environment, count its goroutines, end its threads or make load
+// are not parallel.
 func TestMain(m *testing.M) {
 	nstest.Main(helpers)
-	flag.Set("test.parallel", "24")
+	if !busyMachine() {
+		flag.Set("test.parallel", "24")
+	}
 	goleak.VerifyTestMain(m)
+}
+
+// busyMachine reports whether more is to be done than three times as many processors
+// could do, in the last minute.
+func busyMachine() bool {
+	var load float64
+	text, err := os.ReadFile("/proc/loadavg") // see proc_loadavg(5)
+	if err == nil {
+		fmt.Sscan(string(text), &load)
+	}
+	return load > 3*float64(runtime.NumCPU())
 }
 
 // slow skips a test that takes seconds, with -short.

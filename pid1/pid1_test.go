@@ -132,13 +132,13 @@ func TestBeforeIgnoresStop(t *testing.T) {
 		<-release
 		return nil
 	})
-	var report *shutdown.Report
-	app.OnReport = func(r *shutdown.Report) { report = r }
+	reports := make(chan *shutdown.Report, 1)
+	app.OnReport = func(r *shutdown.Report) { reports <- r }
 	err := app.Run(ctx, pid1.Func(worker))
 	if got := pid1.ExitCode(err); got != 124 || !strings.Contains(fmt.Sprint(err), "before migrate") {
 		t.Errorf("exit code %d, err %v; want 124 and the step's name", got, err)
 	}
-	if len(report.Steps) != 1 {
+	if report := <-reports; len(report.Steps) != 1 {
 		t.Errorf("steps %v, want one", report.Steps)
 	}
 }

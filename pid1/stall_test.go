@@ -3,6 +3,7 @@
 package pid1_test
 
 import (
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +15,15 @@ func skipIfLate(t *testing.T, began time.Time, limit time.Duration) {
 	t.Helper()
 	if took := time.Since(began); took > limit {
 		t.Skipf("the machine has stalled: %v have passed, want %v at most", took, limit)
+	}
+}
+
+// skipIfStalled skips a test that needs a few times of 100 ms to be as long as they
+// are, and has failed, on a machine that stalls.
+func skipIfStalled(t *testing.T, stalled time.Duration, failures ...error) {
+	t.Helper()
+	if stalled > 100*time.Millisecond {
+		t.Skipf("the machine has stalled for %v: %v", stalled, errors.Join(failures...))
 	}
 }
 
