@@ -196,7 +196,9 @@ func TestSlowConnState(t *testing.T) {
 	}
 	skipIfLate(t, began, 80*time.Millisecond) // idle connections have 100 ms
 	for _, w := range conns {
-		w.wantServed()
+		if _, body := w.response(); body != "hello" {
+			t.Errorf("got %q", body)
+		}
 	}
 	if err := <-s.done; err != nil {
 		t.Error(err)
