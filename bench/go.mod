@@ -10,6 +10,7 @@ require (
 	github.com/ory/graceful v0.1.3
 	github.com/prometheus/client_golang v1.25.0
 	github.com/ramr/go-reaper v0.2.3
+	github.com/soheilhy/cmux v0.1.5
 	github.com/tylerb/graceful v1.2.15
 	golang.org/x/net v0.59.0
 	golang.org/x/sys v0.48.0

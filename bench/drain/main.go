@@ -7,8 +7,8 @@
 //	go run ./drain -short     # few stops, to standard output
 //	go run ./drain -only requests -stops 50
 //
-// Every server is a process of its own on the loopback interface. The subjects
-// take turns stop by stop.
+// Every server is a process of its own on the loopback interface, or PID 1 of a Docker
+// container. The subjects take turns stop by stop.
 package main
 
 import (
@@ -73,6 +73,7 @@ func (b *bench) measurements() report.Measurements {
 		{Name: "http2", Run: b.http2},
 		{Name: "pauses", Run: b.pauses},
 		{Name: "slow", Run: b.slowReaders},
+		{Name: "docker", Run: b.slowInDocker},
 		{Name: "idle", Run: b.idle},
 	}
 }

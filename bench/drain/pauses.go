@@ -3,13 +3,9 @@
 package main
 
 import (
-	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -139,74 +135,4 @@ func (t *tally) stopAfterPauses(name, second string, most time.Duration) error {
 	err = first.stop()
 	busy.Wait()
 	return errors.Join(append(stuck[:], err)...)
-}
-
-// slowReaders measures what arrives of responses in flight whose clients read
-// slowly.
-func (b *bench) slowReaders() (*report.Section, error) {
-	stops, rows := max(b.stops/40, 1), [][]string{}
-	for _, protocol := range []string{"HTTP/1.1", "HTTP/1.1, TLS", "HTTP/2, TLS"} {
-		row := []string{protocol}
-		for _, name := range []string{ours, plain} {
-			cut := 0
-			for range stops {
-				whole, err := slowStop(name, protocol)
-				if err != nil {
-					return nil, err
-				}
-				if !whole {
-					cut++
-				}
-			}
-			row = append(row, strconv.Itoa(cut))
-		}
-		rows = append(rows, append(row, strconv.Itoa(stops)))
-	}
-	return &report.Section{
-		Title: "Responses cut of slow readers",
-		About: fmt.Sprintf(`A client reads a response of %d MB at about 800 KB/s while the server gets SIGTERM; the grace is %v.`, slowSize>>20, longGrace),
-		Head:  []string{"protocol", ours + ": cut", plain + ": cut", "stops"},
-		Rows:  rows,
-	}, nil
-}
-
-const slowSize = 2 << 20
-
-// A throttle is the connection of a client with a thin line.
-type throttle struct{ net.Conn }
-
-func (c throttle) Read(b []byte) (int, error) {
-	time.Sleep(5 * time.Millisecond)
-	return c.Conn.Read(b[:min(len(b), 4<<10)])
-}
-
-func slowStop(name, protocol string) (whole bool, err error) {
-	first, err := start(job{Subject: name, TLS: protocol != "HTTP/1.1", Grace: longGrace})
-	if err != nil {
-		return false, err
-	}
-	defer first.kill()
-	tr := &http.Transport{
-		DialContext: func(context.Context, string, string) (net.Conn, error) {
-			conn, err := dial([]string{first.addr})
-			return throttle{conn}, err
-		},
-		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, // self-signed, on the loopback interface
-		ForceAttemptHTTP2: protocol == "HTTP/2, TLS",
-	}
-	defer tr.CloseIdleConnections()
-	scheme := "https"
-	if protocol == "HTTP/1.1" {
-		scheme = "http"
-	}
-	resp, err := (&http.Client{Transport: tr}).Get(scheme + "://backend/?size=" + strconv.Itoa(slowSize))
-	if err != nil {
-		return false, err
-	}
-	defer resp.Body.Close()
-	if err := first.stop(); err != nil {
-		return false, err
-	}
-	n, err := io.Copy(io.Discard, resp.Body)
-	return err == nil && n == slowSize, nil
 }

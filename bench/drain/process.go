@@ -113,6 +113,13 @@ func (p *process) wait() error {
 	return nil
 }
 
+func (p *process) address() string { return p.addr }
+
+func (p *process) remove() error {
+	p.kill()
+	return nil
+}
+
 // kill ends the process, which may have ended.
 func (p *process) kill() {
 	p.cmd.Process.Kill()

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -24,7 +25,8 @@ import (
 // A job is what one server process is started for. It travels as an argument.
 type job struct {
 	Subject string
-	TLS     bool // and HTTP/2 over it
+	Addr    string // where it listens; empty: on the loopback interface, as the pipe tells
+	TLS     bool   // and HTTP/2 over it
 	Grace   time.Duration
 }
 
@@ -48,10 +50,13 @@ const (
 
 // serverMain is the server process.
 func serverMain(j job) error {
-	pipe := json.NewEncoder(os.NewFile(pipeFile, "pipe"))
+	pipe := json.NewEncoder(io.Discard)
+	if j.Addr == "" {
+		pipe = json.NewEncoder(os.NewFile(pipeFile, "pipe"))
+	}
 	h := &handler{pipe: pipe}
 	srv := &http.Server{
-		Addr:     "127.0.0.1:0",
+		Addr:     cmp.Or(j.Addr, "127.0.0.1:0"),
 		Handler:  h,
 		ErrorLog: log.New(io.Discard, "", 0),
 		BaseContext: func(l net.Listener) context.Context {

@@ -3,65 +3,18 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"text/template"
+
+	"github.com/entrypoint-go/entrypoint/bench/internal/tool"
 )
 
-// command runs a program and returns its standard output without the white space
-// around it. What it writes to stderr goes into the error.
-func command(name string, args ...string) (string, error) {
-	return output(exec.Command(name, args...))
-}
-
-func output(cmd *exec.Cmd) (string, error) {
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s: %w\n%s%s", strings.Join(cmd.Args, " "), err, stdout.Bytes(), stderr.Bytes())
-	}
-	return strings.TrimSpace(stdout.String()), nil
-}
-
-func docker(args ...string) (string, error) { return command("docker", args...) }
-
-// buildImage makes an image that has nothing but this program.
-func buildImage(name string) error {
-	dir, err := os.MkdirTemp("", "rollout")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "rollout"),
-		"github.com/entrypoint-go/entrypoint/bench/rollout")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if _, err := output(build); err != nil {
-		return err
-	}
-	return importImage(name, "/rollout", "-C", dir, "rollout")
-}
-
-// importImage makes an image of the files that tar's arguments name.
-func importImage(name, entrypoint string, tarArgs ...string) error {
-	tar := exec.Command("tar", append([]string{"-c", "--dereference"}, tarArgs...)...)
-	files, err := tar.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	load := exec.Command("docker", "import", "--change", "USER 65534:65534", "--change",
-		fmt.Sprintf("ENTRYPOINT [%q]", entrypoint), "-", name)
-	load.Stdin = files
-	if err := tar.Start(); err != nil {
-		return err
-	}
-	_, err = output(load)
-	return errors.Join(err, tar.Wait())
-}
+// self is the package of this program.
+const self = "github.com/entrypoint-go/entrypoint/bench/rollout"
 
 // buildProxy makes an image of this machine's HAProxy, its libraries and config.
 func buildProxy(name, config string) error {
@@ -69,7 +22,7 @@ func buildProxy(name, config string) error {
 	if err != nil {
 		return fmt.Errorf("a proxy is needed, Debian's package haproxy: %w", err)
 	}
-	libraries, err := command("ldd", program)
+	libraries, err := tool.Run("ldd", program)
 	if err != nil {
 		return err
 	}
@@ -87,7 +40,7 @@ func buildProxy(name, config string) error {
 			files = append(files, path)
 		}
 	}
-	return importImage(name, program, files...)
+	return tool.ImportImage(name, program, files...)
 }
 
 // The routes to a subject: by a proxy that goes to another task when one refuses

@@ -7,6 +7,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"github.com/entrypoint-go/entrypoint/bench/internal/tool"
 )
 
 // One update of each: this library fails no request where the proxy goes to
@@ -28,7 +30,7 @@ func TestSwarm(t *testing.T) {
 		{"network", "ls", "--quiet", "--filter", "name=rollout-"},
 		{"images", "--quiet", "rollout-*"},
 	} {
-		if left, err := docker(list...); err != nil || left != "" {
+		if left, err := tool.Docker(list...); err != nil || left != "" {
 			t.Errorf("docker %s: %v\n%s", strings.Join(list, " "), err, left)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/entrypoint-go/entrypoint/bench/internal/report"
+	"github.com/entrypoint-go/entrypoint/bench/internal/tool"
 )
 
 // A cluster is that of kubectl's current context. All objects are in a namespace
@@ -57,16 +58,16 @@ func (c *cluster) measure(ctx context.Context, o options) (found map[string]outc
 	if err != nil {
 		return nil, err
 	}
-	if _, err := command("kubectl", "create", "namespace", c.namespace); err != nil {
+	if _, err := tool.Run("kubectl", "create", "namespace", c.namespace); err != nil {
 		return nil, err
 	}
 	defer func() {
-		_, removed := command("kubectl", "delete", "namespace", c.namespace)
+		_, removed := tool.Run("kubectl", "delete", "namespace", c.namespace)
 		err = errors.Join(err, removed)
 	}()
 	apply := exec.Command("kubectl", "--namespace", c.namespace, "apply", "-f", "-")
 	apply.Stdin = strings.NewReader(text)
-	if _, err := output(apply); err != nil {
+	if _, err := tool.Output(apply); err != nil {
 		return nil, err
 	}
 	for _, subject := range clusterSubjects {
@@ -92,7 +93,7 @@ func (c *cluster) measure(ctx context.Context, o options) (found map[string]outc
 }
 
 func (c *cluster) kubectl(args ...string) (string, error) {
-	return command("kubectl", append([]string{"--namespace", c.namespace}, args...)...)
+	return tool.Run("kubectl", append([]string{"--namespace", c.namespace}, args...)...)
 }
 
 // update returns when all pods are new ones and the old ones have ended.

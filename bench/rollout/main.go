@@ -27,6 +27,7 @@ import (
 	"syscall"
 
 	"github.com/entrypoint-go/entrypoint/bench/internal/report"
+	"github.com/entrypoint-go/entrypoint/bench/internal/tool"
 )
 
 func main() {
@@ -42,7 +43,7 @@ func main() {
 	build := flag.String("build", "", "make the image of this name, for -image, and do nothing else")
 	flag.Parse()
 	if *build != "" {
-		exit(buildImage(*build))
+		exit(tool.BuildImage(*build, self))
 	}
 
 	// An interrupt ends the run, but what it has made is removed first.

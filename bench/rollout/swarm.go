@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/entrypoint-go/entrypoint/bench/internal/report"
+	"github.com/entrypoint-go/entrypoint/bench/internal/tool"
 )
 
 // A swarm is one node: the kernel needs no IPVS, since the tasks are reached
@@ -72,7 +73,7 @@ func (s *swarm) atEnd(args ...string) {
 		// A network, for one, is in use for a while after its last container.
 		var err error
 		for range 50 {
-			if _, err = docker(args...); err == nil {
+			if _, err = tool.Docker(args...); err == nil {
 				return
 			}
 			time.Sleep(200 * time.Millisecond)
@@ -83,15 +84,15 @@ func (s *swarm) atEnd(args ...string) {
 
 // join makes the engine a swarm, until the end, unless it is one.
 func (s *swarm) join() error {
-	state, err := docker("info", "--format", "{{.Swarm.LocalNodeState}}")
+	state, err := tool.Docker("info", "--format", "{{.Swarm.LocalNodeState}}")
 	if err != nil || state == "active" {
 		return err
 	}
 	const bridge = "docker_gwbridge" // comes with the first swarm, and stays
-	if _, err := docker("network", "inspect", bridge); err != nil {
+	if _, err := tool.Docker("network", "inspect", bridge); err != nil {
 		s.atEnd("network", "rm", bridge)
 	}
-	if _, err := docker("swarm", "init", "--advertise-addr", "127.0.0.1", "--task-history-limit", "1"); err != nil {
+	if _, err := tool.Docker("swarm", "init", "--advertise-addr", "127.0.0.1", "--task-history-limit", "1"); err != nil {
 		return err
 	}
 	s.atEnd("swarm", "leave", "--force")
@@ -101,7 +102,7 @@ func (s *swarm) join() error {
 // deploy starts all services and the proxy before them.
 func (s *swarm) deploy(o options) error {
 	image, proxy := s.name+":server", s.name+":proxy"
-	if err := buildImage(image); err != nil {
+	if err := tool.BuildImage(image, self); err != nil {
 		return err
 	}
 	s.atEnd("rmi", image)
@@ -114,7 +115,7 @@ func (s *swarm) deploy(o options) error {
 	}
 	s.atEnd("rmi", proxy)
 
-	if _, err := docker("network", "create", "--driver", "overlay", "--attachable", s.name); err != nil {
+	if _, err := tool.Docker("network", "create", "--driver", "overlay", "--attachable", s.name); err != nil {
 		return err
 	}
 	s.atEnd("network", "rm", s.name)
@@ -123,12 +124,12 @@ func (s *swarm) deploy(o options) error {
 			return err
 		}
 	}
-	if _, err := docker("run", "--detach", "--name", s.name, "--network", s.name, "--publish", "127.0.0.1::8080",
+	if _, err := tool.Docker("run", "--detach", "--name", s.name, "--network", s.name, "--publish", "127.0.0.1::8080",
 		proxy, "-db", "-f", "/haproxy.cfg"); err != nil {
 		return err
 	}
 	s.atEnd("rm", "--force", s.name)
-	addr, err := docker("port", s.name, "8080/tcp")
+	addr, err := tool.Docker("port", s.name, "8080/tcp")
 	s.proxy = "http://" + strings.TrimSpace(addr)
 	return err
 }
@@ -148,7 +149,7 @@ func (s *swarm) service(subject string) string { return s.name + "-" + subject }
 // one after the other.
 func (s *swarm) create(subject, image string, replicas int) error {
 	name := s.service(subject)
-	_, err := docker("service", "create", "--detach", "--no-resolve-image", "--name", name, "--network", s.name,
+	_, err := tool.Docker("service", "create", "--detach", "--no-resolve-image", "--name", name, "--network", s.name,
 		"--endpoint-mode", "dnsrr", "--replicas", fmt.Sprint(replicas), "--update-order", "start-first",
 		"--update-parallelism", "1", "--update-delay", proxyLag.String(), "--update-monitor", "1s",
 		"--read-only", "--cap-drop", "ALL", image, "serve", subject)
@@ -196,7 +197,7 @@ func (s *swarm) update(ctx context.Context, service string, replicas int) error 
 	if err != nil {
 		return err
 	}
-	if _, err := docker("service", "update", "--force", "--detach", "--no-resolve-image", service); err != nil {
+	if _, err := tool.Docker("service", "update", "--force", "--detach", "--no-resolve-image", service); err != nil {
 		return err
 	}
 	return s.awaitTasks(ctx, service, func(ids []string) bool {
@@ -223,7 +224,7 @@ func (s *swarm) awaitTasks(ctx context.Context, service string, done func(ids []
 }
 
 func tasks(service string, flags ...string) ([]string, error) {
-	ids, err := docker(append([]string{"ps", "--quiet", "--filter", "label=com.docker.swarm.service.name=" + service}, flags...)...)
+	ids, err := tool.Docker(append([]string{"ps", "--quiet", "--filter", "label=com.docker.swarm.service.name=" + service}, flags...)...)
 	return strings.Fields(ids), err
 }
 
