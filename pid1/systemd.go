@@ -66,7 +66,8 @@ func (m *manager) lost(err error) {
 }
 
 // listen sends what the service manager is told, and answers its watchdog, until the
-// result is called. That waits for the last changes, for shortWait at most.
+// result is called. That waits for the last changes: for a tenth of a second if the
+// service manager does not read, and longer on a starved machine.
 func (m *manager) listen() (end func()) {
 	if !m.present() {
 		return func() {}
@@ -75,7 +76,7 @@ func (m *manager) listen() (end func()) {
 	c := goCall("systemd", func() error { m.send(quit); return nil }, nil)
 	return func() {
 		close(quit)
-		c.endsWithin(m.app.atTheEnd(shortWait))
+		c.endsWithin(m.app.atTheEnd(time.Second))
 	}
 }
 
@@ -104,22 +105,23 @@ func (m *manager) send(quit <-chan struct{}) {
 	}
 }
 
-// deliver sends a change, for as long as the service manager does not read, or for
-// a moment after quit is closed. It reports whether it could.
+// deliver sends a change, for as long as the service manager does not read, with a
+// few tries more after quit is closed. It reports whether it could.
 func (m *manager) deliver(change string, quit <-chan struct{}) bool {
-	for last := false; ; {
-		err := m.datagram(change, shortWait/5)
+	const tries = 5
+	for left := tries; ; {
+		err := m.datagram(change, shortWait/tries)
 		if err == nil {
 			return true
 		}
-		if last || !errors.Is(err, os.ErrDeadlineExceeded) {
-			m.lost(err)
-			return false
-		}
 		select {
 		case <-quit:
-			last = true
+			left--
 		default:
+		}
+		if left == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			m.lost(err)
+			return false
 		}
 	}
 }
