@@ -69,8 +69,8 @@ func Run(ctx context.Context, srv ...Server) error { return new(App).Run(ctx, sr
 //
 // Where $NOTIFY_SOCKET is set, the service manager is sent READY=1, RELOADING=1
 // around OnHangup, and STOPPING=1 with EXTEND_TIMEOUT_USEC; where $WATCHDOG_USEC
-// is set, also WATCHDOG=1 while Run runs. A service manager that does not read for
-// a while holds nothing up, and then gets what has changed. See sd_notify(3).
+// is set, also WATCHDOG=1 while Run runs. A service manager that reads late holds
+// nothing up and gets what has changed, until Run returns. See sd_notify(3).
 type App struct {
 	// Shutdown holds the hooks, see [shutdown.Pipeline.Defer], and their budget.
 	Shutdown shutdown.Pipeline

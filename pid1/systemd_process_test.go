@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -116,126 +117,125 @@ func (m *manager) silent() {
 	}
 }
 
+// A notifying is a process with notifyingMain, and its service manager.
+type notifying struct {
+	*manager
+	socket, quit string
+	cmd          *exec.Cmd
+	stdin        io.Writer
+	lines        *bufio.Reader   // its standard output
+	log          strings.Builder // for when it has ended
+}
+
+func startNotifying(t *testing.T, start starter) *notifying {
+	t.Helper()
+	n := &notifying{socket: filepath.Join(t.TempDir(), "notify"), quit: filepath.Join(t.TempDir(), "quit")}
+	n.manager = listenManager(t, n.socket)
+	n.cmd = start(t, "notifying", n.quit)
+	n.cmd.Env = append(n.cmd.Env, "NOTIFY_SOCKET="+n.socket, "WATCHDOG_USEC=20000", "SHUTDOWN_GRACE=7")
+	n.cmd.Stderr = &n.log
+	stdin, err := n.cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := n.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.stdin, n.lines = stdin, bufio.NewReader(stdout)
+	if err := n.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func (n *notifying) awaitReady() {
+	n.t.Helper()
+	if got, want := n.next(), "READY=1\nSTATUS=serving worker\n"; got != want {
+		n.t.Errorf("at the start: %q, want %q", got, want)
+	}
+}
+
 // TestSystemdProcess: what a service manager is told in the life of a process, by
 // datagrams that it takes: it drops those of more than 4096 bytes.
 func TestSystemdProcess(t *testing.T) {
 	t.Parallel()
 	asInitAndNot(t, func(t *testing.T, start starter) {
-		socket, quit := filepath.Join(t.TempDir(), "notify"), filepath.Join(t.TempDir(), "quit")
-		m := listenManager(t, socket)
-
-		cmd := start(t, "notifying", quit)
-		cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC=20000", "SHUTDOWN_GRACE=7")
-		stdin, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		stdout, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		lines := bufio.NewReader(stdout)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		awaitLine(t, lines, "serving")
-		if got, want := m.next(), "READY=1\nSTATUS=serving worker\n"; got != want {
-			t.Errorf("at the start: %q, want %q", got, want)
-		}
+		n := startNotifying(t, start)
+		n.awaitReady()
 
 		before := linux.Monotonic()
-		cmd.Process.Signal(syscall.SIGHUP)
-		awaitLine(t, lines, "reloading")
-		got := m.next()
+		n.cmd.Process.Signal(syscall.SIGHUP)
+		awaitLine(t, n.lines, "reloading")
+		got := n.next()
 		rest, ok := strings.CutPrefix(got, "RELOADING=1\nMONOTONIC_USEC=")
 		usec, err := strconv.ParseInt(strings.TrimSuffix(rest, "\n"), 10, 64)
 		if at := time.Duration(usec) * time.Microsecond; !ok || err != nil || at < before.Truncate(time.Microsecond) || at > linux.Monotonic() {
 			t.Errorf("before OnHangup: %q, want RELOADING=1 with a time after %v", got, before)
 		}
-		m.silent()
-		io.WriteString(stdin, "\n")
-		awaitLine(t, lines, "reloaded")
-		if got, want := m.next(), "READY=1\n"; got != want {
+		n.silent()
+		io.WriteString(n.stdin, "\n")
+		awaitLine(t, n.lines, "reloaded")
+		if got, want := n.next(), "READY=1\n"; got != want {
 			t.Errorf("after OnHangup: %q, want %q", got, want)
 		}
-		m.watchdogs = 0
+		n.watchdogs = 0
 		for range 100 {
-			if m.silent(); m.watchdogs >= 3 {
+			if n.silent(); n.watchdogs >= 3 {
 				break
 			}
 		}
-		if m.watchdogs < 3 {
-			t.Errorf("%d times WATCHDOG=1 in 5s, want it every 10ms", m.watchdogs)
+		if n.watchdogs < 3 {
+			t.Errorf("%d times WATCHDOG=1 in 5s, want it every 10ms", n.watchdogs)
 		}
 
-		if err := os.WriteFile(quit, nil, 0o600); err != nil {
+		if err := os.WriteFile(n.quit, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got = m.next()
+		got = n.next()
 		fields := strings.Split(strings.TrimSuffix(got, "\n"), "\n")
 		if len(got) > 4096 || len(fields) != 3 || fields[0] != "STOPPING=1" || fields[2] != "EXTEND_TIMEOUT_USEC=7000000" ||
 			!strings.HasPrefix(fields[1], "STATUS=stopping: worker: line; ää") || !strings.HasSuffix(fields[1], "ä…") {
 			t.Errorf("at the stop: %d bytes, %q", len(got), got)
 		}
-		m.silent()
-		if cmd.Wait(); cmd.ProcessState.ExitCode() != 1 {
-			t.Errorf("exit code %d, want 1", cmd.ProcessState.ExitCode())
+		n.silent()
+		if n.cmd.Wait(); n.cmd.ProcessState.ExitCode() != 1 {
+			t.Errorf("exit code %d, want 1", n.cmd.ProcessState.ExitCode())
 		}
 	})
 }
 
 // TestSystemdReadsLate: a service manager that does not read for a while, systemd in
-// its daemon-reload for instance, is told of each change, in order. It holds nobody up.
+// its daemon-reload for instance, holds nothing up and gets each change, in order.
 func TestSystemdReadsLate(t *testing.T) {
 	t.Parallel()
 	asInitAndNot(t, func(t *testing.T, start starter) {
-		socket, quit := filepath.Join(t.TempDir(), "notify"), filepath.Join(t.TempDir(), "quit")
-		m := listenManager(t, socket)
-		fill(t, socket)
+		n := startNotifying(t, start)
+		n.awaitReady()
+		fill(t, n.socket)
+		n.cmd.Process.Signal(syscall.SIGHUP)
+		awaitLine(t, n.lines, "reloading")
+		io.WriteString(n.stdin, "\n")
+		awaitLine(t, n.lines, "reloaded")
 
-		cmd := start(t, "notifying", quit)
-		cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC=20000")
-		var log strings.Builder
-		cmd.Stderr = &log
-		stdin, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		stdout, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		lines := bufio.NewReader(stdout)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		awaitLine(t, lines, "serving")
-		time.Sleep(300 * time.Millisecond) // the manager is late
-		cmd.Process.Signal(syscall.SIGHUP)
-		awaitLine(t, lines, "reloading")
-		io.WriteString(stdin, "\n")
-		awaitLine(t, lines, "reloaded")
-
-		got := m.next()
+		got := n.next()
 		for got == filler {
-			got = m.next()
+			got = n.next()
 		}
-		for _, want := range []string{"READY=1\nSTATUS=serving worker\n", "RELOADING=1\n", "READY=1\n"} {
-			if !strings.HasPrefix(got, want) {
-				t.Errorf("told %q, want %q", got, want)
-			}
-			if want != "READY=1\n" {
-				got = m.next()
-			}
-		}
-		if err := os.WriteFile(quit, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got, want := m.next(), "STOPPING=1\n"; !strings.HasPrefix(got, want) {
+		if want := "RELOADING=1\n"; !strings.HasPrefix(got, want) {
 			t.Errorf("told %q, want %q", got, want)
 		}
-		if cmd.Wait(); strings.Contains(log.String(), "NOTIFY_SOCKET") {
-			t.Errorf("the log:\n%s", &log)
+		if got, want := n.next(), "READY=1\n"; got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+		if err := os.WriteFile(n.quit, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := n.next(), "STOPPING=1\n"; !strings.HasPrefix(got, want) {
+			t.Errorf("told %q, want %q", got, want)
+		}
+		if n.cmd.Wait(); strings.Contains(n.log.String(), "NOTIFY_SOCKET") {
+			t.Errorf("the log:\n%s", &n.log)
 		}
 	})
 }

@@ -4,10 +4,73 @@ package drain
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
+	"strings"
 	"sync"
+	"time"
+
+	"github.com/entrypoint-go/entrypoint/internal/goroutine"
 )
+
+// cutOff ends requests that did not end before cutoff, and names them.
+func (h *server) cutOff(ctx, cutoff context.Context, cause error) error {
+	running := h.conns.list(h.handler)
+	if len(running) > 0 { // which a Shutdown that is left behind says, too
+		goroutine.WaitFor(ctx, requestsCutOff(running), h.conns.goroutines()...)
+	}
+	h.cancelRequests(cause)
+
+	// A handler that returns when its context ends can still respond.
+	last, end := context.WithTimeout(ctx, answerTime(ctx))
+	defer end()
+	if h.wait(last, h.conns.quiet) {
+		h.wait(last, h.conns.none)
+	}
+	h.close(ctx, cause)
+	if n := h.inConnState.Load(); n > 0 {
+		running = append(running, fmt.Sprintf("%d in a Server.ConnState that does not return", n))
+	}
+	if len(running) == 0 {
+		return fmt.Errorf("connections cut off before they were idle: %w", cutoff.Err())
+	}
+	return fmt.Errorf("%s: %w", requestsCutOff(running), cutoff.Err())
+}
+
+func requestsCutOff(names []string) string { return "requests cut off: " + strings.Join(names, ", ") }
+
+// answerTime is how much of the time left goes to handlers whose contexts were
+// cancelled.
+func answerTime(ctx context.Context) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return time.Until(deadline) * 8 / 10
+	}
+	return drainWindow
+}
+
+// cancelRequests cancels the contexts of all requests, and has done so when it
+// returns: net/http cancels those of closed connections, without a cause.
+func (h *server) cancelRequests(cause error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, cancel := range h.cancels {
+		cancel(cause)
+	}
+}
+
+// close cancels the contexts of all requests and closes their connections, before
+// ctx ends. After that it takes the time that it needs, which is little.
+func (h *server) close(ctx context.Context, cause error) {
+	h.cancelRequests(cause)
+	if ctx.Err() != nil {
+		ctx = context.Background()
+	}
+	ctx, end := Cutoff(ctx)
+	defer end()
+	h.conns.close(ctx)
+	within(ctx, drainWindow, func() { _ = h.srv.Close() })
+}
 
 // delivered reports whether clients have all that was written to them. The kernel
 // knows whether a client's machine has it. Whether the client has read it, nobody
