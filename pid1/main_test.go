@@ -4,9 +4,6 @@ package pid1_test
 
 import (
 	"flag"
-	"fmt"
-	"os"
-	"runtime"
 	"testing"
 
 	"github.com/entrypoint-go/entrypoint/internal/nstest"
@@ -23,21 +20,10 @@ var helpers = map[string]func() int{}
 // are not parallel.
 func TestMain(m *testing.M) {
 	nstest.Main(helpers)
-	if !busyMachine() {
+	if !nstest.Busy() {
 		flag.Set("test.parallel", "24")
 	}
 	goleak.VerifyTestMain(m)
-}
-
-// busyMachine reports whether more is to be done than three times as many processors
-// could do, in the last minute.
-func busyMachine() bool {
-	var load float64
-	text, err := os.ReadFile("/proc/loadavg") // see proc_loadavg(5)
-	if err == nil {
-		fmt.Sscan(string(text), &load)
-	}
-	return load > 3*float64(runtime.NumCPU())
 }
 
 // slow skips a test that takes seconds, with -short.

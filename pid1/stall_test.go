@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/entrypoint-go/entrypoint/internal/nstest"
 )
 
 // skipIfLate skips the test if the machine has stalled: so much time has passed since
@@ -34,7 +36,7 @@ func skipIfStalled(t *testing.T, stalled time.Duration, failures ...error) {
 func stalls(t *testing.T) func() time.Duration {
 	const tick = 10 * time.Millisecond
 	slack := time.Duration(0)
-	if busyMachine() {
+	if nstest.Busy() {
 		slack = 500 * time.Millisecond
 	}
 	var mu sync.Mutex

@@ -19,7 +19,14 @@ func (r *Reaper) RunWith(ctx context.Context, patience time.Duration) error {
 // TerminateSlowly is Terminate with a time for the end after SIGKILL that is
 // enough on any machine.
 func TerminateSlowly(ctx context.Context) error {
-	return terminateWith(ctx, 20*time.Second)
+	return terminateWith(ctx, 90*time.Second)
+}
+
+// TerminateAtOnce is Terminate without time, before SIGKILL or after it.
+func TerminateAtOnce() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return terminateWith(ctx, 0)
 }
 
 // Work is how a Reaper did what Stats counts.

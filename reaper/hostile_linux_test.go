@@ -122,8 +122,8 @@ func init() {
 		select {
 		case err := <-p.done:
 			p.check("Run", err, nil)
-		case <-time.After(20 * time.Second):
-			p.check("Run", "not returned after 20 s", nil)
+		case <-time.After(far):
+			p.check("Run", fmt.Sprint("not returned after ", far), nil)
 		}
 		if err := goleak.Find(before); err != nil {
 			p.check("leak", err, nil)

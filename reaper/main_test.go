@@ -26,12 +26,14 @@ var (
 func init() { runtime.LockOSThread() }
 
 // Most tests wait for other processes, so many more of them run at a time than
-// there are processors; -parallel says otherwise.
+// there are processors, unless others use those already; -parallel says otherwise.
 func TestMain(m *testing.M) {
 	if role, ok := roles[os.Args[0]]; ok {
 		os.Exit(role())
 	}
 	nstest.Main(helpers)
-	flag.Set("test.parallel", "16")
+	if !nstest.Busy() {
+		flag.Set("test.parallel", "16")
+	}
 	goleak.VerifyTestMain(m)
 }

@@ -81,11 +81,11 @@ func (p *probe) check(what string, got, want any) {
 	}
 }
 
-// await waits until f returns true. Longer than half a minute is a failure.
+// await waits until f returns true.
 func (p *probe) await(what string, f func() bool) {
-	for end := time.Now().Add(30 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(far); !f(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			p.check(what, "not seen in 30s", "seen")
+			p.check(what, fmt.Sprint("not seen in ", far), "seen")
 			return
 		}
 	}
@@ -94,11 +94,10 @@ func (p *probe) await(what string, f func() bool) {
 // next returns the next exit that OnReap sees. Where each sweep takes long, it may
 // come a minute later, by the pace.
 func (p *probe) next() (e reaper.Exit) {
-	const limit = 90 * time.Second
 	select {
 	case e = <-p.exits:
-	case <-time.After(limit):
-		p.check("exit", fmt.Sprintf("not seen in %v; zombies %v, %+v", limit, zombies(), p.Work()), "seen")
+	case <-time.After(far):
+		p.check("exit", fmt.Sprintf("not seen in %v; zombies %v, %+v", far, zombies(), p.Work()), "seen")
 	}
 	return e
 }
@@ -418,7 +417,7 @@ func init() {
 		ready, _ := sleeper.StdoutPipe()
 		sleeper.Start()
 		ready.Read(make([]byte, 1))
-		ctx, cancel := within(20 * time.Second)
+		ctx, cancel := within(far)
 		defer cancel()
 		err := reaper.Terminate(ctx)
 		fmt.Println(err, ctx.Err() == nil, fmt.Sprint(sleeper.Wait()) == "exit status 3")

@@ -28,6 +28,9 @@ const (
 	maxPause  = 200 * time.Millisecond
 	pollPause = 5 * time.Millisecond // for a process that cannot be watched
 	perRound  = 50
+
+	// enoughEmpty rounds in a row that find nobody alive are believed.
+	enoughEmpty = 5
 )
 
 func terminate(ctx context.Context) error {
@@ -73,12 +76,24 @@ func terminateWith(ctx context.Context, killWait time.Duration) error {
 			giveUp = time.After(killWait)
 			t.kill()
 		case <-giveUp:
-			if r, err = t.round(); r.none || err != nil { // the last one may be old
-				return err
-			}
+			return t.lastRounds(killWait)
+		}
+	}
+}
+
+// lastRounds looks once more, since the last look may be old, and where it finds nobody
+// as often as it takes to be sure of that.
+func (t *terminator) lastRounds(killWait time.Duration) error {
+	for range enoughEmpty {
+		r, err := t.round()
+		if r.none || err != nil {
+			return err
+		}
+		if len(r.left) > 0 {
 			return fmt.Errorf("reaper: Terminate: left %v after SIGKILL: PID %v", killWait, pids(r.left))
 		}
 	}
+	return fmt.Errorf("reaper: Terminate: left %v after SIGKILL: a process that /proc does not show", killWait)
 }
 
 // identity distinguishes a process from a later one with the same number.
@@ -228,7 +243,7 @@ func (t *terminator) nobodyLives(alive bool) bool {
 		}
 	}
 	t.empty++
-	return t.empty >= 5
+	return t.empty >= enoughEmpty
 }
 
 // unlisted is a round without a list. The children alone tell of the end then:

@@ -111,6 +111,17 @@ func Rounds(brief, usual, long int) int {
 	return usual
 }
 
+// Busy reports whether the machine has had more to do, in the last minute, than three
+// times as many processors could.
+func Busy() bool {
+	var load float64
+	text, err := os.ReadFile("/proc/loadavg") // see proc_loadavg(5)
+	if err == nil {
+		fmt.Sscan(string(text), &load)
+	}
+	return load > 3*float64(runtime.NumCPU())
+}
+
 func stacks() []byte {
 	all := make([]byte, 1<<20)
 	return all[:runtime.Stack(all, true)]
