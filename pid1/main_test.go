@@ -14,15 +14,13 @@ import (
 // test file adds its own in init.
 var helpers = map[string]func() int{}
 
-// Most tests wait, so many more of them run at a time than there are processors,
-// unless others use those already; -parallel says otherwise. Those that signal this
+// Most tests wait, so many more of them run at a time than there are processors, but
+// few where others use those already; -parallel says otherwise. Those that signal this
 // process, set its environment, count its goroutines, end its threads or make load
 // are not parallel.
 func TestMain(m *testing.M) {
 	nstest.Main(helpers)
-	if !nstest.Busy() {
-		flag.Set("test.parallel", "24")
-	}
+	flag.Set("test.parallel", nstest.Parallel(24))
 	goleak.VerifyTestMain(m)
 }
 

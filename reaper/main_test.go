@@ -26,14 +26,13 @@ var (
 func init() { runtime.LockOSThread() }
 
 // Most tests wait for other processes, so many more of them run at a time than
-// there are processors, unless others use those already; -parallel says otherwise.
+// there are processors, but few where others use those already; -parallel says
+// otherwise.
 func TestMain(m *testing.M) {
 	if role, ok := roles[os.Args[0]]; ok {
 		os.Exit(role())
 	}
 	nstest.Main(helpers)
-	if !nstest.Busy() {
-		flag.Set("test.parallel", "16")
-	}
+	flag.Set("test.parallel", nstest.Parallel(16))
 	goleak.VerifyTestMain(m)
 }

@@ -25,6 +25,7 @@ import (
 	"os/signal"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -109,6 +110,15 @@ func Rounds(brief, usual, long int) int {
 		return brief
 	}
 	return usual
+}
+
+// Parallel is how many tests that wait may run at a time, as -test.parallel takes it:
+// n, or 4 on a busy machine, on which they would make each other late.
+func Parallel(n int) string {
+	if Busy() {
+		n = min(n, 4)
+	}
+	return strconv.Itoa(n)
 }
 
 // Busy reports whether the machine has had more to do, in the last minute, than three
