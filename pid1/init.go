@@ -68,6 +68,7 @@ func (a *App) isolate(ctx context.Context) error {
 	s := newStop(ctx, init, servers)
 	s.plan, s.childEnded = plan, child.hasEnded
 	defer init.watch(s)()
+	a.caught = append(a.caught, init.caught...)
 	ignoreContext := context.AfterFunc(ctx, func() { s.contextEnded(context.Cause(ctx)) })
 	defer ignoreContext()
 	defer a.reap()()
@@ -85,11 +86,11 @@ func (a *App) reap() (end func()) {
 	if !IsInit() && !a.Reaper.Subreaper {
 		return func() {}
 	}
-	// The Reaper does this too, but later. What is orphaned before that is lost
-	// to it.
-	undo := func() {}
+	// The Reaper does this too, but later: what is orphaned before that is lost to it.
+	// Where it cannot, it says so.
+	release := func() {}
 	if !IsInit() {
-		undo = becomeSubreaper()
+		release, _ = linux.Adopt()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -103,16 +104,8 @@ func (a *App) reap() (end func()) {
 		case <-done:
 		case <-time.After(a.atTheEnd(shortWait)): // a function of the user's hangs in it
 		}
-		undo()
+		release()
 	}
-}
-
-// becomeSubreaper makes this process adopt orphaned descendants until undo is
-// called. Where it cannot, the Reaper reports the error.
-func becomeSubreaper() (undo func()) {
-	was, _ := linux.IsSubreaper()
-	_ = linux.SetSubreaper(true)
-	return func() { _ = linux.SetSubreaper(was) }
 }
 
 // The network namespace of a container ends with PID 1, and with it what the

@@ -197,8 +197,9 @@ func TestLives(t *testing.T) {
 }
 
 func (l life) live(t *testing.T) {
+	logged := make(chan string, 1) // what it has logged, once it has ended
 	fail := func(format string, args ...any) {
-		t.Errorf("-lives.seed=%d: %+v: %s", l.seed, l, fmt.Sprintf(format, args...))
+		t.Errorf("-lives.seed=%d: %+v: %s\n%s", l.seed, l, fmt.Sprintf(format, args...), <-logged)
 	}
 	start := nstest.Child
 	if l.init {
@@ -207,7 +208,7 @@ func (l life) live(t *testing.T) {
 	cmd := start(t, "life", l.args...)
 	results, resultsEnd, err := os.Pipe()
 	if err != nil {
-		fail("%v", err)
+		t.Error(err)
 		return
 	}
 	defer results.Close()
@@ -221,11 +222,17 @@ func (l life) live(t *testing.T) {
 	resultsEnd.Close()
 	logEnd.Close()
 	if err != nil {
-		fail("%v", err)
+		t.Error(err)
 		return
 	}
 	if l.stderr == "read" {
-		go io.Copy(io.Discard, log)
+		go func() {
+			text, _ := io.ReadAll(log)
+			logged <- string(text)
+			close(logged)
+		}()
+	} else {
+		close(logged)
 	}
 
 	lines := bufio.NewReader(results)
@@ -235,21 +242,23 @@ func (l life) live(t *testing.T) {
 		said = append(said, strings.TrimSpace(line))
 	}
 	began, stalled := time.Now(), stalls(t)
-	last := began
+	var told time.Time // the stop, for the first time
 	for i, sig := range l.signals {
 		time.Sleep(l.gaps[i])
-		cmd.Process.Signal(sig)
-		if i > 0 && l.gaps[i] < toldTwice {
-			l.sentAgain(last)
+		if told.IsZero() && sig != syscall.SIGHUP {
+			told = time.Now()
 		}
-		last = time.Now()
+		cmd.Process.Signal(sig)
+		if l.gaps[i] < toldTwice {
+			l.sentAgain(told)
+		}
 	}
 	if l.early { // the kernel drops what reaches a PID 1 without a handler
 		line, err := lines.ReadString('\n')
 		said = append(said, strings.TrimSpace(line))
 		if err == nil {
 			cmd.Process.Signal(l.signals[len(l.signals)-1])
-			l.sentAgain(last)
+			l.sentAgain(told)
 		}
 	}
 	rest, _ := io.ReadAll(lines)
@@ -261,10 +270,10 @@ func (l life) live(t *testing.T) {
 // toldTwice is how long after a signal another one is certainly the same stop told again.
 const toldTwice = 400 * time.Millisecond
 
-// sentAgain is called when the stop has been told again, the last time before that at
-// last. On a machine that stalls it may be too late to be the same stop.
-func (l *life) sentAgain(last time.Time) {
-	if time.Since(last) > toldTwice {
+// sentAgain is called when the stop has been told again. On a machine that stalls it may
+// be too late to be the same stop.
+func (l *life) sentAgain(told time.Time) {
+	if !told.IsZero() && time.Since(told) > toldTwice {
 		l.forces, l.allowed = true, append(l.allowed, 128+int(syscall.SIGTERM), 128+int(syscall.SIGINT))
 	}
 }

@@ -125,6 +125,7 @@ type App struct {
 	ran     atomic.Bool
 	over    atomic.Bool          // Run has returned, or is about to
 	current atomic.Pointer[stop] // of Run; nil before
+	caught  []chan os.Signal     // the channels of signal.Notify
 
 	stoppingOnce sync.Once
 	stopping     context.Context // made by stopContext
@@ -168,7 +169,8 @@ func (a *App) once(run func() error) error {
 		return &logged{err, exitError}
 	}
 	a.shareLogger()
-	defer catchPipe()()
+	a.catchPipe()
+	defer a.stopCatching()
 	err := run()
 	a.over.Store(true)
 	if err != nil {
@@ -228,8 +230,7 @@ func (a *App) run(ctx context.Context, srv []Server) error {
 	s := newStop(ctx, a, servers)
 
 	// Signals first: one that arrives before ends the process, and no hook runs.
-	unwatch := a.watch(s)
-	defer unwatch()
+	defer a.watch(s)()
 	ignoreContext := context.AfterFunc(ctx, func() { s.contextEnded(context.Cause(ctx)) })
 	defer ignoreContext()
 	defer a.reap()()

@@ -310,11 +310,20 @@ func TestReportBeforeReturn(t *testing.T) {
 	}
 }
 
-// signalAfterRunMain gets the stop signal once more when Run has returned.
+// signalAfterRunMain gets the stop signal once more when Run has returned, and before
+// that while Run waits for a log that blocks.
 func signalAfterRunMain() int {
 	app := pid1.App{Logger: discard}
 	var before time.Time // the end of Run
-	app.OnReport = func(*shutdown.Report) { before = time.Now() }
+	app.OnReport = func(*shutdown.Report) {
+		before = time.Now()
+		if os.Args[1] == "blocks" {
+			time.AfterFunc(700*time.Millisecond, func() { syscall.Kill(os.Getpid(), syscall.SIGTERM) })
+		}
+	}
+	if os.Args[1] == "blocks" {
+		app.Logger = slog.New(brokenHandler{nil, "blocks"})
+	}
 	err := app.Run(context.Background(), pid1.Func(func(ctx context.Context) error {
 		syscall.Kill(os.Getpid(), syscall.SIGTERM)
 		return worker(ctx)
@@ -330,9 +339,10 @@ func signalAfterRunMain() int {
 func TestSignalAfterRun(t *testing.T) {
 	t.Parallel()
 	asInitAndNot(t, func(t *testing.T, start starter) {
-		cmd := start(t, "signal after run")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%v, want exit code 0\n%s", err, out)
+		for _, log := range []string{"works", "blocks"} {
+			if out, err := start(t, "signal after run", log).CombinedOutput(); err != nil {
+				t.Errorf("log %s: %v, want exit code 0\n%s", log, err, out)
+			}
 		}
 	})
 }

@@ -67,16 +67,28 @@ func (a *App) watch(s *stop) (unwatch func()) {
 	// dispatch does not block; the room is for a burst of different ones.
 	c := make(chan os.Signal, 64)
 	if wanted := a.wanted(s.servers.all()); len(wanted) > 0 { // none would mean all of them
-		signal.Notify(c, wanted...)
+		a.catch(c, wanted...)
 	}
 
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
+		ticks := time.NewTicker(repeatTick)
+		defer ticks.Stop()
 		for {
+			due := ticks.C
+			if !s.mayRepeat() {
+				ticks.Stop() // an idle process is not woken
+				due = nil
+			}
 			select {
 			case received := <-c:
 				a.dispatch(s, received)
+				if due == nil {
+					ticks.Reset(repeatTick)
+				}
+			case <-due:
+				s.tick()
 			case <-quit:
 				return
 			}
@@ -85,27 +97,41 @@ func (a *App) watch(s *stop) (unwatch func()) {
 	return func() {
 		close(quit)
 		<-done
-		stopLater(c)
 	}
 }
 
-// stopLater stops the delivery of signals to c a moment after the end of Run. The
+// catch has signals sent to c until stopCatching.
+func (a *App) catch(c chan os.Signal, signals ...os.Signal) {
+	signal.Notify(c, signals...)
+	a.caught = append(a.caught, c)
+}
+
+// stopCatching gives signals their default action a moment after the end of Run. The
 // stop signal may come once more, and main may still write to a log without a
-// reader: the default action of either would replace the exit code.
-func stopLater(c chan<- os.Signal) {
-	time.AfterFunc(repeatWindow, func() { signal.Stop(c) })
+// reader: the default action of either would replace the exit code. A signal that
+// came in time may be seen late, so this counts ticks as receive does.
+func (a *App) stopCatching() {
+	left := repeatTicks
+	var tick func()
+	tick = func() {
+		if left--; left > 0 {
+			time.AfterFunc(repeatTick, tick)
+			return
+		}
+		for _, c := range a.caught {
+			signal.Stop(c)
+		}
+	}
+	time.AfterFunc(repeatTick, tick)
 }
 
 // catchPipe keeps a write to a log whose reader is gone from ending the process,
 // which SIGPIPE does unless somebody asks for it (os/signal). Nobody reads the
 // channel: each write to a broken connection raises one.
-func catchPipe() (undo func()) {
-	if sig.Pipe == nil {
-		return func() {}
+func (a *App) catchPipe() {
+	if sig.Pipe != nil {
+		a.catch(make(chan os.Signal, 1), sig.Pipe)
 	}
-	c := make(chan os.Signal, 1)
-	signal.Notify(c, sig.Pipe)
-	return func() { stopLater(c) }
 }
 
 // wanted returns the signals to ask for.

@@ -186,6 +186,24 @@ func TestFrozen(t *testing.T) {
 	}
 }
 
+// TestToldTwiceToFrozen: the stop told again at once is the same stop, also to a process
+// that does not run then and sees it late.
+func TestToldTwiceToFrozen(t *testing.T) {
+	t.Parallel()
+	asInitAndNot(t, func(t *testing.T, start starter) {
+		s := startStarved(t, start, "serve", "10s")
+		s.await("serving")
+		s.signal(syscall.SIGTERM)
+		s.await("draining")
+		s.signal(syscall.SIGSTOP)
+		s.awaitState("T")
+		s.signal(syscall.SIGTERM)
+		time.Sleep(700 * time.Millisecond) // more than the half second in which it is the same
+		s.signal(syscall.SIGCONT)
+		s.end(0, "next true\nlate false\nreport shutdown: SIGTERM, 10s grace, ", "stop signal repeated, ignored")
+	})
+}
+
 // awaitState waits until the process is in a state of proc(5).
 func (s *starved) awaitState(state string) {
 	s.Helper()

@@ -19,8 +19,11 @@ import (
 // "One stop, told twice".
 const (
 	// repeatWindow is how long after a stop signal another one is the same stop
-	// told again.
-	repeatWindow = 500 * time.Millisecond
+	// told again. It is counted in ticks: a process that was frozen or starved
+	// sees late what came at once.
+	repeatWindow = repeatTicks * repeatTick
+	repeatTicks  = 10
+	repeatTick   = 50 * time.Millisecond
 
 	// sameStop is how long after the end of ctx a signal is taken for its reason.
 	sameStop = 100 * time.Millisecond
@@ -55,7 +58,8 @@ type stop struct {
 	at        time.Time     // when it began
 	byContext time.Time     // when the end of ctx began the stop; else zero
 	failures  []error       // the cause, unless the stop is clean, and what panicked later
-	signaled  time.Time     // when the last stop signal that counts came
+	signaled  bool          // a stop signal has come
+	repeats   int           // ticks for which another one is the same told again
 	forcedBy  error         // nil until force
 	delayEnd  chan struct{} // closed to end the delay; nil when there is none to end
 	hangup    *call         // of OnHangup; nil when none runs
@@ -151,10 +155,9 @@ func (s *stop) fail(err error) {
 func (s *stop) receive(by *SignalError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	switch first := s.signaled.IsZero(); {
+	switch first := !s.signaled; {
 	case first && s.beginLocked(by, nil):
-	case first && now.Sub(s.byContext) < sameStop:
+	case first && time.Since(s.byContext) < sameStop:
 		s.cause = by // which ended ctx, too
 		if !s.delayDue(by) {
 			s.endDelayLocked()
@@ -162,7 +165,7 @@ func (s *stop) receive(by *SignalError) {
 	case first:
 		// The stop began by itself. This is the orchestrator's first word.
 		s.app.log().Info("already stopping", "signal", by.Reason())
-	case now.Sub(s.signaled) < repeatWindow:
+	case s.repeats > 0:
 		s.app.log().Info("stop signal repeated, ignored", "signal", by.Reason(), "within", repeatWindow)
 		return
 	case by.Signal == syscall.SIGTERM && inKubernetes():
@@ -176,7 +179,21 @@ func (s *stop) receive(by *SignalError) {
 		s.forcedBy = by
 		s.force(by)
 	}
-	s.signaled = now
+	s.signaled, s.repeats = true, repeatTicks+1 // the next tick may be due at once
+}
+
+// mayRepeat reports whether the next stop signal would be the last one told again.
+func (s *stop) mayRepeat() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.repeats > 0
+}
+
+// tick counts a repeatTick in which this process has run.
+func (s *stop) tick() {
+	s.mu.Lock()
+	s.repeats--
+	s.mu.Unlock()
 }
 
 // delayDue reports whether a stop for this reason waits before the listeners

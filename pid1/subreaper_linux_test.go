@@ -31,3 +31,20 @@ func TestSubreaperAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// Of two Apps whose Runs overlap, the last to end puts back what was before both.
+func TestSubreaperOfTwo(t *testing.T) {
+	nstest.SkipEmulated(t, "refuses PR_SET_CHILD_SUBREAPER")
+	var apps [2]App
+	var ends [2]func()
+	for i := range apps {
+		apps[i].Reaper.Subreaper = true
+		ends[i] = apps[i].reap()
+	}
+	for i, end := range ends {
+		end()
+		if is, err := linux.IsSubreaper(); err != nil || is != (i == 0) {
+			t.Errorf("after %d of 2: a subreaper: %v, %v", i+1, is, err)
+		}
+	}
+}

@@ -28,15 +28,12 @@ import (
 )
 
 // process is the state that all Reapers of a program share: there is one set of
-// children and one subreaper attribute in a process.
+// children in a process.
 var process struct {
 	// The mutex guards the rest and is held during a sweep. A sweep opens pidfds
 	// of zombies, which another sweep would take for those of owners.
 	sync.Mutex
 	sweeper *sweeper // of the Reaper that is running, or nil
-
-	adopting     int  // how many callers need this process to be a subreaper
-	wasSubreaper bool // what it was before the first of them
 }
 
 var errRunning = errors.New("reaper: Run: a Reaper is running in this process already")
@@ -53,7 +50,7 @@ func (r *Reaper) runWith(ctx context.Context, t timing) error {
 	}
 	defer s.close()
 	if r.Subreaper && os.Getpid() != 1 {
-		release, err := adopt()
+		release, err := linux.Adopt()
 		if err != nil {
 			return fmt.Errorf("reaper: Run: become a subreaper: %w", err)
 		}
@@ -113,24 +110,4 @@ func (s *sweeper) unregister() {
 	process.Lock()
 	defer process.Unlock()
 	process.sweeper = nil
-}
-
-// adopt makes this process a subreaper until release is called.
-func adopt() (release func(), err error) {
-	process.Lock()
-	defer process.Unlock()
-	if process.adopting == 0 {
-		process.wasSubreaper, _ = linux.IsSubreaper()
-		if err := linux.SetSubreaper(true); err != nil {
-			return nil, err
-		}
-	}
-	process.adopting++
-	return func() {
-		process.Lock()
-		defer process.Unlock()
-		if process.adopting--; process.adopting == 0 {
-			_ = linux.SetSubreaper(process.wasSubreaper)
-		}
-	}, nil
 }

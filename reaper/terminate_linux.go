@@ -53,7 +53,7 @@ func terminateWith(ctx context.Context, killWait time.Duration) error {
 		if t.noProc != nil {
 			return fmt.Errorf("reaper: Terminate: cannot tell which processes are left: %w", t.noProc)
 		}
-		release, err := adopt()
+		release, err := linux.Adopt()
 		if err != nil {
 			return fmt.Errorf("reaper: Terminate: become a subreaper: %w", err)
 		}

@@ -14,6 +14,8 @@ func IsSubreaper() (bool, error) { return false, errors.ErrUnsupported }
 
 func SetSubreaper(bool) error { return errors.ErrUnsupported }
 
+func Adopt() (release func(), err error) { return func() {}, errors.ErrUnsupported }
+
 func AwaitExit(int, func(syscall.Signal)) (status int, ended bool) { return 1, false }
 
 func GroupOrphaned() bool { return false }

@@ -18,6 +18,20 @@ func init() {
 				fmt.Printf("got %v, %v, %v; want %v\n", got, err, getErr, want)
 			}
 		}
+		for _, before := range []bool{false, true} {
+			linux.SetSubreaper(before)
+			first, _ := linux.Adopt()
+			second, _ := linux.Adopt()
+			for i, release := range []func(){first, first, second} { // a second call changes nothing
+				if is, _ := linux.IsSubreaper(); !is {
+					fmt.Println("no subreaper before the end of", i)
+				}
+				release()
+			}
+			if is, _ := linux.IsSubreaper(); is != before {
+				fmt.Println("before:", before, "after:", is)
+			}
+		}
 		return 0
 	}
 }
