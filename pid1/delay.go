@@ -67,6 +67,9 @@ func (a *App) waitDelay(ctx context.Context, s *stop, ended <-chan struct{}, ser
 		case <-ended:
 			return
 		case <-ctx.Done():
+			if !s.isForced() {
+				a.log().Warn("delay cut short: the steps after it need the rest of the grace", "delay", s.delay.d)
+			}
 			return
 		}
 	}

@@ -22,8 +22,9 @@ import (
 // The files are loaded before anything listens; what cannot be loaded is an error of
 // Run. [App.ReloadTLS] reads them again.
 //
-// With files, srv.TLSConfig becomes a copy of yours whose Certificates are that of
-// the files. Your GetCertificate is asked first, for clients that name a server.
+// With files, srv.TLSConfig becomes a copy of yours that has no Certificates: its
+// GetCertificate returns that of the files. For clients that name a server it asks
+// yours first.
 //
 // Only programs that call TLS link the server side of crypto/tls.
 func TLS(srv *http.Server, certFile, keyFile string) Server {

@@ -119,7 +119,7 @@ func TestPipelinedInSegments(t *testing.T) {
 	const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 	cert, client := certificate()
 	for _, first := range []int{1, 3, 4, 20} {
-		for _, with := range []string{"the request", "the response", "the response, TLS"} {
+		for _, with := range []string{"the request", "the request, h2c", "the response", "the response, TLS"} {
 			t.Run(fmt.Sprint(first, " bytes with ", with), func(t *testing.T) {
 				t.Parallel()
 				entered, finish := make(chan bool, 2), make(chan bool)
@@ -128,9 +128,15 @@ func TestPipelinedInSegments(t *testing.T) {
 					<-finish
 					plainAnswer(w, r)
 				})}
-				_, _, secure := strings.Cut(with, ", ")
+				with, kind, _ := strings.Cut(with, ", ")
+				secure := kind == "TLS"
 				if secure {
 					srv.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}}
+				}
+				if kind == "h2c" { // net/http looks for its preface
+					srv.Protocols = new(http.Protocols)
+					srv.Protocols.SetHTTP1(true)
+					srv.Protocols.SetUnencryptedHTTP2(true)
 				}
 				s := serve(t, new(pid1.App), srv)
 				w := dial(t, s.addr)

@@ -38,7 +38,7 @@ func (a *App) RunIsolated(ctx context.Context, srv ...Server) error {
 		}
 		return a.Run(ctx, srv...)
 	}
-	return a.once(func() error { return a.isolate(ctx) })
+	return a.once(func() error { return a.isolate(ctx, srv) })
 }
 
 // isolatedGrace is the environment variable by which PID 1 tells the child its
@@ -47,7 +47,7 @@ const isolatedGrace = "ENTRYPOINT_ISOLATED_GRACE"
 
 // isolate runs the servers in a child process that gets every signal and stops
 // itself. It is the one server of an App for PID 1, without the user's steps.
-func (a *App) isolate(ctx context.Context) error {
+func (a *App) isolate(ctx context.Context, srv []Server) error {
 	path, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("pid1: App.RunIsolated: the path of this program: %w", err)
@@ -78,7 +78,25 @@ func (a *App) isolate(ctx context.Context) error {
 	<-s.begun
 	err = init.stop(s, nil)
 	a.deadline = init.deadline
+	child.mu.Lock()
+	never := child.state == childNew || child.state == childCancelled
+	child.mu.Unlock()
+	if never { // else its status tells
+		err = join(err, interruptedJobs(srv, s.reason()))
+	}
 	return err
+}
+
+// interruptedJobs is what Run returns for Jobs that the stop has kept from beginning.
+func interruptedJobs(srv []Server, cause error) error {
+	var errs []error
+	servers, _ := newServers(srv)
+	for _, p := range servers.all() {
+		if p.job != nil {
+			errs = append(errs, p.job.interrupted(p.name, cause))
+		}
+	}
+	return join(errs...)
 }
 
 // reap runs the reaper if it has anything to do, until the result is called.
@@ -180,18 +198,20 @@ const givesUp = 4
 
 // left returns the sockets whose clients have not received all, and those whose
 // clients no longer answer. The end of a stream alone is sent twice and no more:
-// most clients that have vanished owe no answer but to that.
-func (d delivery) left() (left, gone []*linux.TCPSocket) {
-	for _, s := range linux.UnsentTCP() {
+// most clients that have vanished owe no answer but to that. An error is that no
+// descriptor is free.
+func (d delivery) left() (l look, err error) {
+	unsent, err := linux.UnsentTCP()
+	for _, s := range unsent {
 		switch {
 		case !listens(d.addrs, &s.Local):
 		case s.Unanswered >= givesUp || s.Unsent == 1 && s.Unanswered > 0:
-			gone = append(gone, s)
+			l.gone = append(l.gone, s)
 		default:
-			left = append(left, s)
+			l.left = append(l.left, s)
 		}
 	}
-	return left, gone
+	return l, err
 }
 
 // Bounds of the pause between two looks. A look at many sockets takes time.
@@ -210,23 +230,26 @@ func (d delivery) await(ctx context.Context, a *App) error {
 	var left []*linux.TCPSocket // of the last look
 	for pause, over, told := minLookPause, false, false; ; pause = min(2*pause, maxLookPause) {
 		began := time.Now()
-		l, ok := d.look(looking.Done())
+		l, err := d.look(looking)
 		switch {
-		case ok && len(l.left) == 0:
+		case err == nil && len(l.left) == 0:
 			if len(l.gone) > 0 {
 				a.log().Warn("clients that no longer answer were not waited for", "unreceived", describe(l.gone))
 			}
 			return nil
-		case ok:
+		case err == nil:
 			left = l.left
-		case left == nil:
-			a.log().Warn("whether clients have received all was not known in time", "took", time.Since(began))
+		case !linux.NoDescriptor(err): // it took too long
+			over = true
+		}
+		if over && left == nil {
+			a.log().Warn("whether clients have received all was not known in time", "took", time.Since(began), "error", err)
 			return nil
 		}
-		if over || !ok {
+		if over {
 			return fmt.Errorf("not received by clients: %s: %w", describe(left), cutoff.Err())
 		}
-		if !told && time.Since(start) > tellAfter {
+		if !told && left != nil && time.Since(start) > tellAfter {
 			told = true
 			a.log().Info("waiting for clients to receive what was sent", "unreceived", describe(left))
 		}
@@ -243,18 +266,23 @@ func (d delivery) await(ctx context.Context, a *App) error {
 // A look is what left returns.
 type look struct{ left, gone []*linux.TCPSocket }
 
-// look is left, unless end comes first: a look at very many sockets takes time.
-func (d delivery) look(end <-chan struct{}) (l look, ok bool) {
-	result := make(chan look, 1)
+// look is left, unless ctx ends first, whose error it then returns: a look at very many
+// sockets takes time.
+func (d delivery) look(ctx context.Context) (l look, err error) {
+	type result struct {
+		look
+		err error
+	}
+	done := make(chan result, 1)
 	go func() {
-		left, gone := d.left()
-		result <- look{left, gone}
+		l, err := d.left()
+		done <- result{l, err}
 	}()
 	select {
-	case l = <-result:
-		return l, true
-	case <-end:
-		return look{}, false
+	case r := <-done:
+		return r.look, r.err
+	case <-ctx.Done():
+		return look{}, ctx.Err()
 	}
 }
 

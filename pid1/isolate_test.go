@@ -28,6 +28,33 @@ import (
 
 func init() {
 	helpers["isolated"] = isolatedMain
+	helpers["isolated job"] = isolatedJobMain
+}
+
+// isolatedJobMain has a Job, and a context that has ended.
+func isolatedJobMain() int {
+	os.Setenv("ENTRYPOINT_NSTEST_HELPER", "isolated job") // for the child, if it gets one
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	app := pid1.App{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	return pid1.ExitCode(app.RunIsolated(ctx, pid1.Job(func(context.Context) error { return nil })))
+}
+
+// TestIsolateJob: a Job that never began is not done, whether or not the stop came
+// before the child was started.
+func TestIsolateJob(t *testing.T) {
+	t.Parallel()
+	for range 10 {
+		cmd := nstest.Command(t, "isolated job")
+		out, _ := cmd.CombinedOutput()
+		code := cmd.ProcessState.ExitCode()
+		if code == 128+15 {
+			continue // the child was started, and had no handler for SIGTERM yet
+		}
+		if code != 1 || !strings.Contains(string(out), "was interrupted") {
+			t.Fatalf("exit code %d, want 1 and what was interrupted:\n%s", code, out)
+		}
+	}
 }
 
 // isolatedMain is a program that calls RunIsolated. Its argument says what it serves.

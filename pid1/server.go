@@ -244,6 +244,9 @@ func (p *serverState) stop(ctx context.Context) error {
 	case err == nil:
 		return p.stopped(p.call.wait(ctx), stopCause(ctx)) // one that hangs is Stuck
 	case drained:
+		if p.call.ended() { // its listener failed before that, while others stopped
+			err = join(err, p.stopped(p.call.err, stopCause(ctx)))
+		}
 		h.waitHandlers(ctx, err) // one that hangs is Stuck
 		return err
 	}

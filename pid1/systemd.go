@@ -105,11 +105,13 @@ func (m *manager) send(quit <-chan struct{}) {
 	}
 }
 
-// deliver sends a change, for as long as the service manager does not read, with a
-// few tries more after quit is closed. It reports whether it could.
+// deliver tries to send a change for as long as the service manager does not read, or
+// no descriptor is free, and a few times more after quit is closed. It reports whether
+// it could.
 func (m *manager) deliver(change string, quit <-chan struct{}) bool {
 	const tries = 5
 	for left := tries; ; {
+		next := time.After(shortWait / tries)
 		err := m.datagram(change, shortWait/tries)
 		if err == nil {
 			return true
@@ -119,10 +121,11 @@ func (m *manager) deliver(change string, quit <-chan struct{}) bool {
 			left--
 		default:
 		}
-		if left == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if left == 0 || !errors.Is(err, os.ErrDeadlineExceeded) && !linux.NoDescriptor(err) {
 			m.lost(err)
 			return false
 		}
+		<-next // there was no wait yet if no descriptor is free
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/entrypoint-go/entrypoint/pid1"
 	"github.com/entrypoint-go/entrypoint/shutdown"
 )
@@ -110,4 +112,42 @@ func TestSystemdAfterOnReady(t *testing.T) {
 		t.Errorf("then it was told %q, %v", message[:n], err)
 	}
 	s.stopCleanly()
+}
+
+// TestSystemdNoDescriptor: a change that comes while no descriptor is free reaches the
+// service manager when one is, before those that come after it.
+func TestSystemdNoDescriptor(t *testing.T) {
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	take := func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Max: was.Max}) }
+	free := func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &was) }
+	defer free()
+
+	socket := filepath.Join(t.TempDir(), "notify")
+	m := listenManager(t, socket)
+	t.Setenv("NOTIFY_SOCKET", socket)
+	app := pid1.App{Logger: discard}
+	app.OnReady("take", func(context.Context) error { take(); return nil })
+	app.Shutdown.Defer("free", func(context.Context) error { time.Sleep(50 * time.Millisecond); free(); return nil })
+	done := make(chan error)
+	go func() {
+		done <- app.Run(t.Context(), pid1.Func(func(context.Context) error {
+			<-stopWhenReady(&app)
+			time.Sleep(50 * time.Millisecond) // READY=1 cannot be sent
+			free()
+			time.Sleep(50 * time.Millisecond)
+			take() // nor can STOPPING=1
+			return nil
+		}))
+	}()
+	for _, want := range []string{"READY=1\n", "STOPPING=1\n"} {
+		if got := m.next(); !strings.HasPrefix(got, want) {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }

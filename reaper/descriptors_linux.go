@@ -144,8 +144,33 @@ func (d *descriptors) list(first int, f func(fd int, position int64) bool) error
 // osHasPidfds reports whether package os uses pidfds for processes. It tries: if
 // so, an os.Process of this process holds a pidfd. Package os probes several
 // system calls, which a seccomp profile may refuse one by one, so that probing
-// them here could give another answer.
-func (d *descriptors) osHasPidfds() bool {
+// them here could give another answer. It returns an error if too few descriptors
+// are free to know.
+func (d *descriptors) osHasPidfds() (bool, error) {
+	// Package os remembers what it has found. Without a free descriptor it would
+	// find no pidfds.
+	if err := d.checkFree(); err != nil {
+		return false, err
+	}
+	if d.findsPidfdOfOS() {
+		return true, nil
+	}
+	return false, d.checkFree() // or was it that others took them meanwhile?
+}
+
+// checkFree returns an error if a few more descriptors cannot be opened.
+func (d *descriptors) checkFree() error {
+	for range 4 {
+		fd, err := unix.FcntlInt(uintptr(d.dir), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("reaper: duplicate a descriptor: %w", err)
+		}
+		defer syscall.Close(fd)
+	}
+	return nil
+}
+
+func (d *descriptors) findsPidfdOfOS() bool {
 	// The first use of package os's processes probes, with a pidfd of ourselves
 	// that must not be counted. It may be going on in another goroutine: wait.
 	if probed, err := os.FindProcess(os.Getpid()); err == nil {

@@ -44,13 +44,18 @@ func (b *logBuffer) count(what string) int {
 
 // loggedProbe is startProbe with a log.
 func loggedProbe() (*probe, *logBuffer) {
+	p, log := newLoggedProbe()
+	p.start()
+	p.await("first sweep", func() bool { return p.Work().Sweeps > 0 })
+	return p, log
+}
+
+func newLoggedProbe() (*probe, *logBuffer) {
 	log := new(logBuffer)
 	p := &probe{exits: make(chan reaper.Exit, 4096), done: make(chan error, 1)}
 	p.Subreaper = true
 	p.OnReap = func(e reaper.Exit) { p.exits <- e }
 	p.Logger = slog.New(slog.NewTextHandler(log, nil))
-	p.start()
-	p.await("first sweep", func() bool { return p.Work().Sweeps > 0 })
 	return p, log
 }
 

@@ -5,6 +5,7 @@ package reaper
 import (
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"time"
 )
 
@@ -19,6 +20,8 @@ type queue struct {
 	log  *slog.Logger
 	c    chan Exit
 	done chan struct{} // closed after the last call of f
+
+	panics sync.WaitGroup // that are being logged
 }
 
 func newQueue(f func(Exit), log *slog.Logger) *queue {
@@ -51,18 +54,38 @@ func (q *queue) deliver() {
 	finished := false
 	defer func() {
 		if finished {
+			q.panics.Wait()
 			close(q.done)
 			return
 		}
-		// A panic or a runtime.Goexit in f has ended this goroutine, and
-		// must not end the queue.
-		if v := recover(); v != nil {
-			q.log.Error("reaper: OnReap panicked", "panic", v, "stack", string(debug.Stack()))
-		}
+		// A panic or a runtime.Goexit in f has ended this goroutine, and must
+		// not end the queue. The log comes last: it may block.
+		v := recover()
+		q.panics.Add(1)
+		defer q.panics.Done()
 		go q.deliver()
+		if v != nil {
+			stack := string(debug.Stack())
+			briefly(func() { q.log.Error("reaper: OnReap panicked", "panic", v, "stack", stack) })
+		}
 	}()
 	for e := range q.c {
 		q.f(e)
 	}
 	finished = true
+}
+
+// briefly calls log, and does not wait for one that blocks. One that panics must
+// not end the process.
+func briefly(log func()) {
+	logged := make(chan struct{})
+	go func() {
+		defer close(logged)
+		defer func() { _ = recover() }()
+		log()
+	}()
+	select {
+	case <-logged:
+	case <-time.After(100 * time.Millisecond):
+	}
 }

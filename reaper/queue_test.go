@@ -3,9 +3,11 @@
 package reaper
 
 import (
+	"context"
 	"log/slog"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -62,4 +64,62 @@ func TestQueueNeverBlocks(t *testing.T) {
 	q.close(0) // does not wait either
 	close(block)
 	<-q.done
+}
+
+// A handler is a log that does something else.
+type handler struct {
+	slog.Handler
+	f func()
+}
+
+func (h handler) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h handler) Handle(context.Context, slog.Record) error {
+	h.f()
+	return nil
+}
+
+// The log of a panic may itself block, panic or end its goroutine.
+func TestQueueSurvivesItsLog(t *testing.T) {
+	for name, f := range map[string]func(){
+		"blocks": func() { <-t.Context().Done() },
+		"panics": func() { panic("log") },
+		"exits":  runtime.Goexit,
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := make(chan int, 4)
+			q := newQueue(func(e Exit) {
+				got <- e.PID
+				panic("one")
+			}, slog.New(handler{f: f}))
+			for i := range 4 {
+				q.put(Exit{PID: i})
+			}
+			for want := range 4 {
+				select {
+				case pid := <-got:
+					if pid != want {
+						t.Errorf("got %d, want %d", pid, want)
+					}
+				case <-time.After(10 * time.Second):
+					t.Fatalf("OnReap was not called for %d", want)
+				}
+			}
+			q.close(time.Minute)
+			<-q.done
+		})
+	}
+}
+
+// What a log does not block on is written when close returns.
+func TestQueueLogsPanicsFirst(t *testing.T) {
+	var logged atomic.Int32
+	q := newQueue(func(Exit) { panic("one") }, slog.New(handler{f: func() { logged.Add(1) }}))
+	for range 100 {
+		q.put(Exit{})
+	}
+	q.close(time.Minute)
+	if got := logged.Load(); got != 100 {
+		t.Errorf("%d panics logged, want 100", got)
+	}
 }

@@ -67,7 +67,8 @@ type Reaper struct {
 	OnReap func(Exit)
 
 	// Logger gets a record at the start (level Debug), and warnings: what this
-	// system lacks, a full queue, a panic of OnReap. Nil: slog.Default().
+	// system lacks, no descriptor left, a full queue, a panic of OnReap. It may block
+	// or panic: reaping goes on. Nil: slog.Default().
 	Logger *slog.Logger
 
 	mu    sync.Mutex // guards the rest
@@ -107,6 +108,10 @@ type Stats struct {
 // When ctx ends, Run gives OnReap 100 ms to see the exits that are queued. It
 // leaves no goroutine and no thread behind, and forks nothing to that end. (After
 // signal.Ignore of all signals, one thread sleeps on until a child dies.)
+//
+// Run does not need free descriptors, either. It keeps one, so that orphans are
+// collected one by one when none is left; that is logged once. If there are too few
+// when Run begins, it logs that and waits until there are some.
 //
 // Run returns an error at once, and has collected nothing, when a Reaper is
 // running in this process already, when the process cannot be made a subreaper,
@@ -148,8 +153,8 @@ func (r *Reaper) logger() *slog.Logger {
 // their process IDs. If ctx has ended already, SIGTERM and SIGKILL are sent at once.
 //
 // What may not be signalled, a process of another user, is named once in the log
-// of the Reaper that is running, or in slog.Default(), and not waited for. The
-// kernel ends it with PID 1.
+// of the Reaper that is running, or in slog.Default(), and not waited for: by PID
+// alone if it is a child that /proc does not show. The kernel ends it with PID 1.
 //
 // While it runs, this process adopts orphaned descendants, so that none escapes
 // by the death of its parent. Zombies are collected by the rule of [Reaper.Run]:

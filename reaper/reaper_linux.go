@@ -36,6 +36,9 @@ var process struct {
 	sweeper *sweeper // of the Reaper that is running, or nil
 }
 
+// descriptorCheck is the time between looks for the descriptors that Run needs.
+const descriptorCheck = time.Second
+
 var errRunning = errors.New("reaper: Run: a Reaper is running in this process already")
 
 func (r *Reaper) run(ctx context.Context) error {
@@ -43,12 +46,6 @@ func (r *Reaper) run(ctx context.Context) error {
 }
 
 func (r *Reaper) runWith(ctx context.Context, t timing) error {
-	s, err := newSweeper(r, t)
-	if err != nil {
-		r.warn("reaper: orphans are not collected", "error", err)
-		return err
-	}
-	defer s.close()
 	if r.Subreaper && os.Getpid() != 1 {
 		release, err := linux.Adopt()
 		if err != nil {
@@ -56,11 +53,20 @@ func (r *Reaper) runWith(ctx context.Context, t timing) error {
 		}
 		defer release()
 	}
+	s, err := r.awaitSweeper(ctx, t)
+	if err != nil {
+		r.warn("reaper: orphans are not collected", "error", err)
+	}
+	if s == nil {
+		return err
+	}
+	defer s.close()
 	if r.OnReap != nil {
 		s.queue = newQueue(r.OnReap, r.logger())
 		defer s.queue.close(100 * time.Millisecond)
 	}
-	s.takeReserve()
+	s.forTerminate.take()
+	s.forPidfd.take()
 	subreaper, _ := linux.IsSubreaper()
 	facts := []any{"pid1", os.Getpid() == 1, "subreaper", subreaper, "pidfds", s.descriptors != nil, "children", s.leader != nil}
 	if err := s.register(); err != nil {
@@ -78,22 +84,28 @@ func (r *Reaper) runWith(ctx context.Context, t timing) error {
 	return nil
 }
 
+// awaitSweeper is newSweeper, and waits until enough descriptors are free. It
+// returns nil when ctx ends before.
+func (r *Reaper) awaitSweeper(ctx context.Context, t timing) (*sweeper, error) {
+	for logged := false; ; logged = true {
+		s, err := newSweeper(r, t)
+		if !linux.NoDescriptor(err) {
+			return s, err
+		}
+		if !logged {
+			r.warn("reaper: too few descriptors left, no orphan is collected until some are free", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case <-time.After(descriptorCheck):
+		}
+	}
+}
+
 // warn logs a warning.
 func (r *Reaper) warn(message string, args ...any) {
 	briefly(func() { r.logger().Warn(message, args...) })
-}
-
-// briefly calls log, and does not wait for one that blocks.
-func briefly(log func()) {
-	logged := make(chan struct{})
-	go func() {
-		defer close(logged)
-		log()
-	}()
-	select {
-	case <-logged:
-	case <-time.After(100 * time.Millisecond):
-	}
 }
 
 func (s *sweeper) register() error {

@@ -526,42 +526,6 @@ func init() {
 	}
 }
 
-// Descriptors can run out, and be there again.
-func TestNoDescriptorLeft(t *testing.T) {
-	out, err := nstest.Child(t, "no descriptor").CombinedOutput()
-	if err != nil || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), "no descriptor left") {
-		t.Errorf("got %v, want success and one log record\n%s", err, out)
-	}
-}
-
-func init() {
-	helpers["no descriptor"] = func() int {
-		p := startProbe()
-		pid, end := orphan(4)
-		unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 64, Max: 64})
-		var taken []int
-		for {
-			fd, err := unix.Dup(0)
-			if err != nil {
-				break
-			}
-			taken = append(taken, fd)
-		}
-		end() // frees one
-		if fd, err := unix.Dup(0); err == nil {
-			taken = append(taken, fd)
-		}
-		sweeps := p.Work().Sweeps
-		p.await("tries", func() bool { return p.Work().Sweeps > sweeps+2 })
-		p.check("Reaped", p.Stats().Reaped, uint64(0))
-		for _, fd := range taken {
-			unix.Close(fd)
-		}
-		p.check("exit", p.next(), reaper.Exit{PID: pid, Code: 4})
-		return p.stop()
-	}
-}
-
 // A process that waits for nothing does nothing: no thread of it is woken.
 func TestIdle(t *testing.T) {
 	if testing.Short() {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -48,7 +47,9 @@ type sweeper struct {
 	queue       *queue       // nil: no OnReap
 	leader      *children    // of the first thread; nil: the kernel does not list them
 	descriptors *descriptors // nil: package os has no pidfds
-	reserve     int          // a descriptor for Terminate, in case that none is left; or -1
+
+	// In case that no descriptor is left. A Terminate without a Reaper has none.
+	forPidfd, forTerminate reserve
 
 	held     map[int]int      // dead child that has an owner → the owner's pidfd
 	seen     map[int]sighting // zombies that must be old before they are collected
@@ -76,7 +77,7 @@ func newSweeper(r *Reaper, t timing) (*sweeper, error) {
 	if err := linux.CheckProc(); err != nil {
 		return nil, fmt.Errorf("reaper: Run: %w", err)
 	}
-	s := &sweeper{r: r, timing: t, reserve: -1, held: map[int]int{}, seen: map[int]sighting{}}
+	s := &sweeper{r: r, timing: t, held: map[int]int{}, seen: map[int]sighting{}}
 	runtime.LockOSThread() // processorTime is the thread's
 	defer runtime.UnlockOSThread()
 	start := processorTime() // the first list costs time, too
@@ -85,7 +86,12 @@ func newSweeper(r *Reaper, t timing) (*sweeper, error) {
 		return nil, err
 	}
 	s.pace.spend(time.Now(), processorTime()-start, 0)
-	if s.descriptors = d; !d.osHasPidfds() {
+	has, err := d.osHasPidfds()
+	if err != nil {
+		d.close()
+		return nil, err
+	}
+	if s.descriptors = d; !has {
 		s.descriptors = nil
 		d.close()
 		r.warn("reaper: no pidfds on this system: dead orphans look like children"+
@@ -113,25 +119,9 @@ type warning struct {
 	args    []any
 }
 
-// takeReserve opens the reserved descriptor.
-func (s *sweeper) takeReserve() {
-	if fd, err := syscall.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0); err == nil {
-		s.reserve = fd
-	}
-}
-
-// giveReserve makes the reserved descriptor free, and reports whether there was one.
-func (s *sweeper) giveReserve() bool {
-	if s == nil || s.reserve < 0 {
-		return false
-	}
-	syscall.Close(s.reserve)
-	s.reserve = -1
-	return true
-}
-
 func (s *sweeper) close() {
-	s.giveReserve()
+	s.forPidfd.give()
+	s.forTerminate.give()
 	if s.descriptors != nil {
 		s.descriptors.close()
 	}
@@ -192,6 +182,7 @@ func (s *sweeper) round(first int, all bool) (collected int, complete bool) {
 		size = min(size, len(candidates))
 		// The pidfd pins the process, which is dead by now: an owner, if there
 		// is one, has had its pidfd for long.
+		reserved := s.forPidfd.held
 		batch := s.open(candidates[:size])
 
 		// Fact 2: nobody holds a pidfd of it. Package os has the pidfd of a
@@ -217,6 +208,7 @@ func (s *sweeper) round(first int, all bool) (collected int, complete bool) {
 			}
 			z.close()
 		}
+		s.restoreReserve(reserved)
 	}
 	return collected, complete
 }

@@ -183,7 +183,7 @@ func (t *terminator) lockedRound() (r roundResult, err error) {
 		all, err = t.list()
 	}
 	if err != nil {
-		r.none, err = t.unlisted(alive, err)
+		r.none, err = t.unlisted(alive, err, &r)
 		return r, err
 	}
 	for _, p := range all {
@@ -194,7 +194,7 @@ func (t *terminator) lockedRound() (r roundResult, err error) {
 			r.left = append(r.left, p)
 		}
 	}
-	r.none = len(r.left) == 0 && t.nobodyUnseen(alive, &r.fresh)
+	r.none = len(r.left) == 0 && t.nobodyUnseen(alive, &r)
 	for r.none && t.collect() {
 		// Some died after the sweep above. They are collected before we return.
 	}
@@ -223,21 +223,21 @@ func (t *terminator) signalListed(p linux.Process, r *roundResult) {
 // nobodyUnseen reports whether /proc, which shows nobody to wait for, is right. It
 // may be wrong about a process that got a new parent while it was read, or that
 // it hides (mount option hidepid).
-func (t *terminator) nobodyUnseen(alive bool, fresh *bool) bool {
+func (t *terminator) nobodyUnseen(alive bool, r *roundResult) bool {
 	if !alive && (os.Getpid() != 1 || syscall.Kill(-1, 0) == unix.ESRCH) {
 		return true
 	}
-	*fresh = *fresh || t.empty == 0
-	return t.nobodyLives(alive)
+	r.fresh = r.fresh || t.empty == 0
+	return t.nobodyLives(alive, r)
 }
 
 // nobodyLives is for children that are not on the list. Who is alive may not be
 // signalled, or is only traced by this process. Who exists and is no child is dead,
 // may not be signalled, or has entered and is hidden. The children's lists may lack
 // some while processes come and go, but not each time.
-func (t *terminator) nobodyLives(alive bool) bool {
+func (t *terminator) nobodyLives(alive bool, r *roundResult) bool {
 	if alive {
-		if any, known := t.signalChildren(); any || !known {
+		if any, known := t.signalChildren(r); any || !known {
 			t.empty = 0
 			return false
 		}
@@ -248,7 +248,7 @@ func (t *terminator) nobodyLives(alive bool) bool {
 
 // unlisted is a round without a list. The children alone tell of the end then:
 // those who entered from outside are signalled, and not waited for.
-func (t *terminator) unlisted(alive bool, err error) (none bool, _ error) {
+func (t *terminator) unlisted(alive bool, err error, r *roundResult) (none bool, _ error) {
 	if os.Getpid() == 1 && !t.sentAll {
 		t.sentAll = syscall.Kill(-1, t.signal) == nil
 		if t.signal == unix.SIGTERM {
@@ -261,10 +261,10 @@ func (t *terminator) unlisted(alive bool, err error) (none bool, _ error) {
 	if t.noProc != nil {
 		return false, nil
 	}
-	if _, known := livingChildren(); os.Getpid() != 1 && !known {
+	if _, _, known := livingChildren(); os.Getpid() != 1 && !known {
 		return false, fmt.Errorf("reaper: Terminate: cannot tell which processes are left: %w", err)
 	}
-	return t.nobodyLives(alive), nil
+	return t.nobodyLives(alive, r), nil
 }
 
 // collect makes one sweep, and reports whether another may find more.
@@ -294,7 +294,11 @@ func warnDenied(denied []linux.Process) {
 	process.Unlock()
 	briefly(func() {
 		for _, p := range denied {
-			logger.Warn("reaper: Terminate may not signal a process, so it is not waited for", "pid", p.PID, "name", p.Name)
+			who := []any{"pid", p.PID}
+			if p.Name != "" { // /proc shows it
+				who = append(who, "name", p.Name)
+			}
+			logger.Warn("reaper: Terminate may not signal a process, so it is not waited for", who...)
 		}
 	})
 }

@@ -100,8 +100,15 @@ func (t *terminator) sendTo(fd, pid int, s syscall.Signal) error {
 
 // signalChildren signals the children that /proc may not show, and reports whether
 // there are any that are alive and may be signalled, as far as that is known.
-func (t *terminator) signalChildren() (any, known bool) {
-	living, known := livingChildren()
+func (t *terminator) signalChildren(r *roundResult) (any, known bool) {
+	living, denied, known := livingChildren()
+	for _, pid := range denied {
+		// The number is all that is known of it: nobody else starts at 0.
+		if id := (identity{pid: pid}); !t.denied[id] {
+			t.denied[id] = true
+			r.denied = append(r.denied, linux.Process{PID: pid})
+		}
+	}
 	for _, pid := range living {
 		if !t.sentChild[pid] {
 			t.sentChild[pid] = t.signalChild(pid)
@@ -131,8 +138,9 @@ func (t *terminator) signalChild(pid int) (sent bool) {
 }
 
 // livingChildren returns the children of this process that are alive and may be
-// signalled. known is false if no descriptor was free to list them all.
-func livingChildren() (living []int, known bool) {
+// signalled, and those that may not be and that /proc does not show. known is false
+// if no descriptor was free to list them all.
+func livingChildren() (living, denied []int, known bool) {
 	all, known := childrenOfOthers()
 	leader, err := openChildren(os.Getpid())
 	switch {
@@ -145,15 +153,23 @@ func livingChildren() (living []int, known bool) {
 		all = childrenByParent()
 	}
 	for _, pid := range all {
-		if syscall.Kill(pid, 0) != nil || linux.Peek(unix.P_PID, pid) == pid {
+		if linux.Peek(unix.P_PID, pid) == pid {
 			continue
 		}
-		if p, err := linux.ReadProcess(pid); err == nil && p.Dead() {
+		p, err := linux.ReadProcess(pid)
+		if err == nil && p.Dead() {
 			continue // waitid is refused, or it is a child of clone without SIGCHLD
 		}
-		living = append(living, pid)
+		switch syscall.Kill(pid, 0) {
+		case nil:
+			living = append(living, pid)
+		case unix.EPERM:
+			if err != nil && !linux.NoDescriptor(err) { // else list has it
+				denied = append(denied, pid)
+			}
+		}
 	}
-	return living, known
+	return living, denied, known
 }
 
 // kill sends SIGKILL from now on.

@@ -40,11 +40,11 @@ func (s *sweeper) batchSize() int {
 func (s *sweeper) open(dead []zombie) (batch []zombie) {
 	for _, z := range dead {
 		if s.descriptors != nil && !s.noOpen {
-			fd, err := unix.PidfdOpen(z.pid, 0)
+			fd, err := s.openPidfd(z.pid, len(batch) == 0)
 			switch {
 			case err == nil:
 				z.fd = fd
-			case err == unix.EMFILE || err == unix.ENFILE || err == unix.ENOMEM:
+			case linux.NoDescriptor(err) || err == unix.ENOMEM:
 				s.warnFull(err)
 				return batch // those that we have; the others next time
 			case s.isDead(z): // and not gone, as after ESRCH, or EINVAL and ENOENT in a race
@@ -67,7 +67,7 @@ func (s *sweeper) open(dead []zombie) (batch []zombie) {
 func (s *sweeper) warnFull(err error) {
 	if !s.full {
 		s.full = true
-		s.warn("reaper: no descriptor left for a pidfd, orphans are collected when there is one", "error", err)
+		s.warn("reaper: no descriptor left for pidfds, orphans are collected one by one", "error", err)
 	}
 }
 

@@ -101,7 +101,9 @@ func (s *stacks) tracebackLocked() ([]byte, error) {
 type dump struct {
 	taken    time.Time
 	traces   []trace
-	children map[string][]int // goroutines by the number of the one that started them
+	labelled []int            // the traces that have a path
+	byNumber map[string]int   // traces by the number of their goroutine
+	children map[string][]int // traces by the number of the goroutine that started theirs
 }
 
 type trace struct {
@@ -110,10 +112,15 @@ type trace struct {
 }
 
 func newDump(all string) *dump {
-	d := &dump{taken: time.Now(), children: map[string][]int{}}
+	d := &dump{taken: time.Now(), byNumber: map[string]int{}, children: map[string][]int{}}
 	for _, text := range strings.Split(strings.TrimSpace(all), "\n\n") {
 		number, parent, path := parseTrace(text)
-		d.children[parent] = append(d.children[parent], len(d.traces))
+		i := len(d.traces)
+		d.byNumber[number] = i
+		d.children[parent] = append(d.children[parent], i)
+		if path != "" {
+			d.labelled = append(d.labelled, i)
+		}
 		d.traces = append(d.traces, trace{number, path, text})
 	}
 	return d
@@ -134,13 +141,22 @@ func (d *dump) find(paths []string) []byte {
 			add(child)
 		}
 	}
+	// A step may wait for thousands of requests, in a process with as many goroutines:
+	// so nothing here looks at all traces for each path.
+	wanted := map[string]bool{}
 	for _, path := range paths {
+		wanted[path] = true
 		first := path[strings.LastIndexByte(path, '/')+1:]
 		for _, child := range d.children[first] {
 			add(child)
 		}
-		for i, t := range d.traces {
-			if t.number == first || t.path == path || strings.HasPrefix(t.path, path+"/") {
+		if i, ok := d.byNumber[first]; ok {
+			add(i)
+		}
+	}
+	for _, i := range d.labelled {
+		for path := d.traces[i].path; path != ""; path = path[:max(0, strings.LastIndexByte(path, '/'))] {
+			if wanted[path] {
 				add(i)
 			}
 		}

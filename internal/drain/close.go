@@ -104,7 +104,12 @@ func (s *connections) close(ctx context.Context) {
 			return
 		}
 		slow = append(slow, c.outer)
-		closing.Go(func() { c.outer.Close() })
+		closing.Go(func() {
+			c.outer.Close()
+			if c.inner != nil {
+				c.inner.Close() // a *tls.Conn that net/http has closed does nothing the second time
+			}
+		})
 	})
 	if !within(ctx, alertTime, closing.Wait) {
 		for _, conn := range slow {

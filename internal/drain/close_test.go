@@ -148,3 +148,65 @@ func killStoppedReading(t *testing.T, server, client *tls.Config) {
 		t.Error(err)
 	}
 }
+
+// A stayer is a connection whose client does not hang up. It reads as slowly as told.
+type stayer struct {
+	net.Conn
+	pause time.Duration // after each read of 32 KiB at most
+}
+
+func (c stayer) Close() error { return nil }
+
+func (c stayer) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b[:min(len(b), 32<<10)])
+	time.Sleep(c.pause)
+	return n, err
+}
+
+// stayed makes a request over HTTP/2, after which net/http tells the client to go and,
+// a second later, closes the connection.
+func stayed(t *testing.T, pause time.Duration, size int64) (*testServer, net.Conn) {
+	server, client := tlsConfigs()
+	server.NextProtos = []string{"h2"}
+	s := start(t, &http.Server{TLSConfig: server, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Write(make([]byte, size))
+	})})
+	conn := s.dial()
+	transport := &http.Transport{TLSClientConfig: client, ForceAttemptHTTP2: true,
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return stayer{conn, pause}, nil }}
+	t.Cleanup(transport.CloseIdleConnections)
+	s.AnnounceClose()
+	res, err := (&http.Client{Transport: transport}).Get("https://" + s.addr)
+	if err != nil || res.ProtoMajor != 2 {
+		t.Fatal(res, err)
+	}
+	defer res.Body.Close()
+	if n, err := io.Copy(io.Discard, res.Body); n != size || err != nil {
+		t.Errorf("%d of %d bytes have come: %v", n, size, err)
+	}
+	return s, conn
+}
+
+// TestSlowReaderInDelay: while the close is announced, and Shutdown has not begun, a
+// client gets all of a response, however long net/http's close is past.
+func TestSlowReaderInDelay(t *testing.T) {
+	s, _ := stayed(t, 20*time.Millisecond, 3<<20) // 2 s at least
+	s.stop()
+}
+
+// TestClosedTLSTwice: what net/http has closed, and we have kept open for the client to
+// read, is closed when the stop is over.
+func TestClosedTLSTwice(t *testing.T) {
+	s, conn := stayed(t, 0, 1)
+	if _, err := io.Copy(io.Discard, conn); err != nil { // until net/http has closed it
+		t.Error(err)
+	}
+	s.stop()
+	conn.SetDeadline(time.Time{}) // the client's package tls has set one
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if _, err := conn.Write([]byte("x")); err != nil {
+			return
+		}
+	}
+	t.Error("the connection is still open")
+}

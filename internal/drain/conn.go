@@ -24,6 +24,10 @@ const (
 	// socket, or not on Linux.
 	peekTime = time.Millisecond
 
+	// usualBuffer is the size of net/http's buffer. The first reads may ask for
+	// less, where it looks for HTTP/2's preface.
+	usualBuffer = 4 << 10
+
 	// alertTime bounds the write of TLS's close_notify when we end a connection.
 	// Package tls would wait 5 s for a client that has stopped reading.
 	alertTime = 100 * time.Millisecond
@@ -145,7 +149,7 @@ func (c *connection) beforeRead(size int) bool {
 		// after its body. Or it has four bytes of the next one, which makes it set
 		// a deadline for the rest.
 		c.begun = c.begun || c.records.partial() || c.early || c.deadlines.Load() > 1
-	case size < c.buffer:
+	case size < max(c.buffer, usualBuffer):
 		// net/http's buffer is not empty: its background read took the first
 		// byte of this request while the last one was answered.
 		c.begun = true

@@ -21,7 +21,7 @@ import (
 // to one counter.
 type connections struct {
 	changed func()      // called after each change
-	stops   func() bool // the stop has begun
+	stops   func() bool // the stop has begun: clients are told to go
 	forced  atomic.Bool // Close closes at once
 	epoch   time.Time
 	all     sync.Map // net.Conn, as net/http has it, to *connection
@@ -80,6 +80,7 @@ type connection struct {
 	hungUp  bool // by the client
 	leaving bool // closed by net/http, and open until the client has read all
 	looks   int  // of the stop, since the client was last heard
+	waited  int  // looks of endIdle since a request has begun
 }
 
 // connectionKey is the key of a request's *connection in its context.
@@ -130,7 +131,7 @@ func (s *connections) track(conn net.Conn, state http.ConnState) {
 	c.state = state
 	switch state {
 	case http.StateActive:
-		c.begun, c.early = false, true
+		c.begun, c.early, c.waited = false, true, 0
 	case http.StateIdle:
 		c.deadlines.Store(0)
 	}

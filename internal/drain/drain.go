@@ -95,7 +95,8 @@ func NewHTTP(ctx context.Context, srv *http.Server, hooks Hooks) *HTTP {
 		return &HTTP{server: ours.of}
 	}
 	h := &server{srv: srv, hooks: hooks, shutDown: make(chan struct{}), drained: make(chan struct{})}
-	h.conns.changed, h.conns.stops, h.conns.epoch = h.notify, h.stopping.Load, time.Now()
+	h.conns.changed, h.conns.epoch = h.notify, time.Now()
+	h.conns.stops = func() bool { return h.announcing.Load() || h.stopping.Load() }
 	h.addHooks(ctx)
 	return &HTTP{server: h}
 }

@@ -60,6 +60,9 @@ func (h *server) endIdle(ctx context.Context) {
 func (s *connections) endIdle(p *patience) (left bool) {
 	s.each(func(c *connection) {
 		c.looks++
+		if c.waited++; !c.begun {
+			c.waited = 0
+		}
 		switch {
 		case c.http2 || c.state == http.StateClosed || c.state == http.StateHijacked || len(c.running) > 0:
 			return
@@ -112,7 +115,7 @@ func (p *patience) late(c *connection) bool {
 	if c.isNewTLS() {
 		return p.now-c.lastUsed > headerWait && c.looks > quietTicks
 	}
-	return p.elapsed > headerWait
+	return time.Duration(c.waited)*tick > headerWait
 }
 
 // isNewTLS reports whether c has to shake hands, or has carried no request since.

@@ -132,6 +132,35 @@ func TestExpect(t *testing.T) {
 	}
 }
 
+// TestExpectInParts: the next request that was waited for has headerWait from its first
+// byte on, however long the stop takes by then.
+func TestExpectInParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPipes()
+		s := startOn(t, &http.Server{Handler: nothing}, l)
+		s.Expect(2 * time.Second)
+		conn := l.dial()
+		defer conn.Close()
+		const interval = headerWait * 6 / 5
+		get(conn)
+		time.Sleep(interval)
+		get(conn)
+		served := make(chan bool)
+		go func() {
+			time.Sleep(interval)
+			io.WriteString(conn, "GET / HTTP/1.1\r\n")
+			time.Sleep(headerWait / 2)
+			io.WriteString(conn, "Host: a\r\n\r\n")
+			_, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			served <- err == nil
+		}()
+		took := s.stop()
+		if !<-served {
+			t.Errorf("the request that came in parts was not served; the stop took %v", took)
+		}
+	})
+}
+
 // TestHalfAHeader: a request that has begun has headerWait to be sent, and no more,
 // even if a byte comes now and then. A client that says nothing has less.
 func TestHalfAHeader(t *testing.T) {

@@ -16,6 +16,8 @@ func SetSubreaper(bool) error { return errors.ErrUnsupported }
 
 func Adopt() (release func(), err error) { return func() {}, errors.ErrUnsupported }
 
+func NoDescriptor(error) bool { return false }
+
 func AwaitExit(int, func(syscall.Signal)) (status int, ended bool) { return 1, false }
 
 func GroupOrphaned() bool { return false }

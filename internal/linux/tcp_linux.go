@@ -33,7 +33,7 @@ type TCPSocket struct {
 // TCPListeners returns the listening TCP sockets of this network namespace. Where
 // /proc cannot be read, there are none.
 func TCPListeners() (all []*TCPSocket) {
-	readTCP(func(s *TCPSocket) (more bool) {
+	_ = readTCP(func(s *TCPSocket) (more bool) {
 		if s.Listens { // these come first
 			all = append(all, s)
 		}
@@ -42,24 +42,29 @@ func TCPListeners() (all []*TCPSocket) {
 	return all
 }
 
-// UnsentTCP returns the sockets that have Unsent bytes, open or closed.
-func UnsentTCP() (all []*TCPSocket) {
-	readTCP(func(s *TCPSocket) (more bool) {
+// UnsentTCP returns the sockets that have Unsent bytes, open or closed. Where /proc
+// cannot be read, there are none. But it returns an error if no descriptor is free to
+// read it: a later call may find one.
+func UnsentTCP() (all []*TCPSocket, err error) {
+	err = readTCP(func(s *TCPSocket) (more bool) {
 		if !s.Listens && s.Unsent > 0 {
 			all = append(all, s)
 		}
 		return true
 	})
-	return all
+	return all, err
 }
 
 // readTCP calls f with the sockets of IPv4, then with those of IPv6, each time
-// until f returns false.
-func readTCP(f func(*TCPSocket) (more bool)) {
+// until f returns false. An error is that no descriptor is free.
+func readTCP(f func(*TCPSocket) (more bool)) error {
 	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		file, err := os.Open(name)
+		if NoDescriptor(err) {
+			return err
+		}
 		if err != nil {
-			continue
+			continue // there is no IPv6, or no /proc
 		}
 		for lines, more := bufio.NewReader(file), true; more; {
 			line, err := lines.ReadSlice('\n')
@@ -70,6 +75,7 @@ func readTCP(f func(*TCPSocket) (more bool)) {
 		}
 		file.Close()
 	}
+	return nil
 }
 
 // ParseTCP reads a line of /proc/net/tcp or tcp6. For others, such as the heading,

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/entrypoint-go/entrypoint/internal/linux"
 )
 
@@ -99,16 +101,39 @@ func TestTCPSockets(t *testing.T) {
 		}
 		conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 		conn.Write(make([]byte, 32<<20)) // more than both buffers hold
-		if s := find(linux.UnsentTCP(), l.Addr()); s == nil || s.Peer.String() != peer.LocalAddr().String() || !held(s.Inode) {
+		if s := find(unsent(t), l.Addr()); s == nil || s.Peer.String() != peer.LocalAddr().String() || !held(s.Inode) {
 			t.Errorf("%s: got %+v for the connection from %s", host, s, peer.LocalAddr())
 		}
 		conn.Close()
-		if s := find(linux.UnsentTCP(), l.Addr()); s == nil || s.Inode != 0 {
+		if s := find(unsent(t), l.Addr()); s == nil || s.Inode != 0 {
 			t.Errorf("%s: got %+v for the closed connection", host, s)
 		}
 		if _, err := io.Copy(io.Discard, peer); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+func unsent(t *testing.T) []*linux.TCPSocket {
+	t.Helper()
+	all, err := linux.UnsentTCP()
+	if err != nil {
+		t.Error(err)
+	}
+	return all
+}
+
+// With no descriptor free nobody knows of the sockets: that is not none.
+func TestUnsentTCPNoDescriptor(t *testing.T) {
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Max: was.Max})
+	all, err := linux.UnsentTCP()
+	unix.Setrlimit(unix.RLIMIT_NOFILE, &was)
+	if !linux.NoDescriptor(err) {
+		t.Errorf("got %v, %v; want an error", all, err)
 	}
 }
 
