@@ -230,7 +230,7 @@ func TestErrorsAreNotCancelled(t *testing.T) {
 	app = pid1.App{Logger: discard}
 	app.Shutdown.Defer("hook", func(ctx context.Context) error {
 		go func() {
-			time.Sleep(600 * time.Millisecond)
+			time.Sleep(800 * time.Millisecond)
 			syscall.Kill(os.Getpid(), syscall.SIGTERM)
 		}()
 		<-ctx.Done()
@@ -316,7 +316,7 @@ func TestForcedClosesForeignServer(t *testing.T) {
 	app.Shutdown.Grace = time.Minute
 	go func() {
 		<-app.Stopping()
-		time.Sleep(600 * time.Millisecond)
+		time.Sleep(800 * time.Millisecond)
 		syscall.Kill(os.Getpid(), syscall.SIGTERM)
 	}()
 	err = app.Run(t.Context(), pid1.Listen(l, s), pid1.Func(func(ctx context.Context) error {

@@ -142,7 +142,7 @@ func TestServiceForced(t *testing.T) {
 	up.Wait()
 	syscall.Kill(syscall.Getpid(), syscall.SIGTERM)
 	<-app.Stopping()
-	time.Sleep(700 * time.Millisecond) // else it is the same stop told again
+	time.Sleep(800 * time.Millisecond) // else it is the same stop told again
 	syscall.Kill(syscall.Getpid(), syscall.SIGTERM)
 	if err := <-s.done; !errors.Is(err, pid1.ErrForced) || flat(s.report.Steps) != "hangs=stuck service=skipped" {
 		t.Errorf("Run: %v, report %q; want ErrForced, service skipped", err, flat(s.report.Steps))

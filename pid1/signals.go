@@ -109,16 +109,16 @@ func (a *App) catch(c chan os.Signal, signals ...os.Signal) {
 // stopCatching gives signals their default action a moment after the end of Run. The
 // stop signal may come once more, and main may still write to a log without a
 // reader: the default action of either would replace the exit code. A signal that
-// came in time may be seen late, so this counts ticks as receive does.
+// came in time may be seen late, so the moment is counted in ticks.
 func (a *App) stopCatching() {
-	left := repeatTicks
+	caught, left := a.caught, int(repeatWindow/repeatTick)
 	var tick func()
 	tick = func() {
 		if left--; left > 0 {
 			time.AfterFunc(repeatTick, tick)
 			return
 		}
-		for _, c := range a.caught {
+		for _, c := range caught {
 			signal.Stop(c)
 		}
 	}

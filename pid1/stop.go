@@ -19,11 +19,11 @@ import (
 // "One stop, told twice".
 const (
 	// repeatWindow is how long after a stop signal another one is the same stop
-	// told again. It is counted in ticks: a process that was frozen or starved
-	// sees late what came at once.
-	repeatWindow = repeatTicks * repeatTick
-	repeatTicks  = 10
+	// told again, and until repeatTicks are over: a process that was frozen or
+	// starved sees late what came at once.
+	repeatWindow = 500 * time.Millisecond
 	repeatTick   = 50 * time.Millisecond
+	repeatTicks  = 8
 
 	// sameStop is how long after the end of ctx a signal is taken for its reason.
 	sameStop = 100 * time.Millisecond
@@ -58,8 +58,8 @@ type stop struct {
 	at        time.Time     // when it began
 	byContext time.Time     // when the end of ctx began the stop; else zero
 	failures  []error       // the cause, unless the stop is clean, and what panicked later
-	signaled  bool          // a stop signal has come
-	repeats   int           // ticks for which another one is the same told again
+	signaled  time.Time     // when the last stop signal that counts came
+	repeats   int           // ticks for which another one is the same, at least
 	forcedBy  error         // nil until force
 	delayEnd  chan struct{} // closed to end the delay; nil when there is none to end
 	hangup    *call         // of OnHangup; nil when none runs
@@ -155,9 +155,10 @@ func (s *stop) fail(err error) {
 func (s *stop) receive(by *SignalError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch first := !s.signaled; {
+	now := time.Now()
+	switch first := s.signaled.IsZero(); {
 	case first && s.beginLocked(by, nil):
-	case first && time.Since(s.byContext) < sameStop:
+	case first && now.Sub(s.byContext) < sameStop:
 		s.cause = by // which ended ctx, too
 		if !s.delayDue(by) {
 			s.endDelayLocked()
@@ -165,7 +166,7 @@ func (s *stop) receive(by *SignalError) {
 	case first:
 		// The stop began by itself. This is the orchestrator's first word.
 		s.app.log().Info("already stopping", "signal", by.Reason())
-	case s.repeats > 0:
+	case s.repeats > 0 || now.Sub(s.signaled) < repeatWindow:
 		s.app.log().Info("stop signal repeated, ignored", "signal", by.Reason(), "within", repeatWindow)
 		return
 	case by.Signal == syscall.SIGTERM && inKubernetes():
@@ -179,10 +180,10 @@ func (s *stop) receive(by *SignalError) {
 		s.forcedBy = by
 		s.force(by)
 	}
-	s.signaled, s.repeats = true, repeatTicks+1 // the next tick may be due at once
+	s.signaled, s.repeats = now, repeatTicks
 }
 
-// mayRepeat reports whether the next stop signal would be the last one told again.
+// mayRepeat reports whether there are ticks left to count.
 func (s *stop) mayRepeat() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
