@@ -49,7 +49,9 @@ func (r *Reaper) runWith(ctx context.Context, t timing) error {
 	if r.Subreaper && os.Getpid() != 1 {
 		release, err := linux.Adopt()
 		if err != nil {
-			return fmt.Errorf("reaper: Run: become a subreaper: %w", err)
+			err = fmt.Errorf("reaper: Run: become a subreaper: %w", err)
+			r.warn("reaper: orphans are not collected", "error", err)
+			return err
 		}
 		defer release()
 	}
