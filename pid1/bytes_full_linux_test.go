@@ -9,18 +9,13 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/entrypoint-go/entrypoint/internal/nstest"
 )
 
 // With no descriptor free the step "bytes" looks again until it can, and does not
 // take what it cannot see for delivered.
 func TestAwaitNoDescriptor(t *testing.T) {
-	var was unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
-		t.Fatal(err)
-	}
-	free := func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &was) }
-	defer free()
+	take, free := nstest.Descriptors(t)
 	const warning = "whether clients have received all was not known in time"
 	for name, c := range map[string]struct {
 		grace time.Duration
@@ -33,7 +28,7 @@ func TestAwaitNoDescriptor(t *testing.T) {
 			var log strings.Builder
 			ctx, cancel := context.WithTimeout(t.Context(), c.grace)
 			defer cancel()
-			unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Max: was.Max})
+			take()
 			start := time.Now()
 			const taken = 100 * time.Millisecond
 			if !c.warns {

@@ -3,11 +3,14 @@
 package pid1_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -142,4 +145,26 @@ func TestQuietWithRequests(t *testing.T) {
 		t.Error(err)
 	}
 	http.DefaultClient.CloseIdleConnections()
+}
+
+// TestDelayCutShort: hooks that are added when the plan is made already have their
+// Reserve all the same. What that takes from the delay is logged.
+func TestDelayCutShort(t *testing.T) {
+	var log strings.Builder
+	app := &pid1.App{Delay: time.Second, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	app.Shutdown.Grace = 2 * time.Second
+	app.OnReady("add", func(context.Context) error {
+		for range 50 {
+			app.Shutdown.Defer("late", func(context.Context) error { return nil })
+		}
+		return nil
+	})
+	s := run(t, app, pid1.Func(worker))
+	<-stopWhenReady(app)
+	if _, err := s.stop(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if !strings.Contains(log.String(), "delay cut short") || s.report.Steps[0].Took >= app.Delay {
+		t.Errorf("the delay took %v; log:\n%s", s.report.Steps[0].Took, &log)
+	}
 }

@@ -82,21 +82,10 @@ func (a *App) isolate(ctx context.Context, srv []Server) error {
 	never := child.state == childNew || child.state == childCancelled
 	child.mu.Unlock()
 	if never { // else its status tells
-		err = join(err, interruptedJobs(srv, s.reason()))
+		users, _ := newServers(srv)
+		err = join(append(users.interrupted(s.reason()), err)...)
 	}
 	return err
-}
-
-// interruptedJobs is what Run returns for Jobs that the stop has kept from beginning.
-func interruptedJobs(srv []Server, cause error) error {
-	var errs []error
-	servers, _ := newServers(srv)
-	for _, p := range servers.all() {
-		if p.job != nil {
-			errs = append(errs, p.job.interrupted(p.name, cause))
-		}
-	}
-	return join(errs...)
 }
 
 // reap runs the reaper if it has anything to do, until the result is called.

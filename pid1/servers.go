@@ -48,6 +48,17 @@ func (s servers) all() (all []*serverState) {
 	return all
 }
 
+// interrupted returns an error for each job that is not done, which it will not be any
+// more.
+func (s servers) interrupted(cause error) (errs []error) {
+	for _, p := range s.all() {
+		if p.job != nil && !p.completed {
+			errs = append(errs, p.job.interrupted(p.name, cause))
+		}
+	}
+	return errs
+}
+
 // newServers checks the servers and names them. With an error it returns those
 // that are valid, for release.
 func newServers(list []Server) (*servers, error) {

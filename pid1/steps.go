@@ -178,11 +178,8 @@ func (a *App) result(s *stop, r *shutdown.Report, reportErr error) error {
 		forced = &forcedError{by}
 	}
 	errs := append([]error{forced}, failures...)
-	cause := s.reason()
-	for _, p := range s.servers.all() {
-		if p.job != nil && !p.completed && len(failures) == 0 { // completed does not change any more
-			errs = append(errs, p.job.interrupted(p.name, cause))
-		}
+	if len(failures) == 0 {
+		errs = append(errs, s.servers.interrupted(s.reason())...)
 	}
 	return join(append(errs, r.Err(), reportErr)...)
 }

@@ -15,8 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/entrypoint-go/entrypoint/internal/nstest"
 	"github.com/entrypoint-go/entrypoint/pid1"
 	"github.com/entrypoint-go/entrypoint/shutdown"
 )
@@ -117,14 +116,7 @@ func TestSystemdAfterOnReady(t *testing.T) {
 // TestSystemdNoDescriptor: a change that comes while no descriptor is free reaches the
 // service manager when one is, before those that come after it.
 func TestSystemdNoDescriptor(t *testing.T) {
-	var was unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
-		t.Fatal(err)
-	}
-	take := func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Max: was.Max}) }
-	free := func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &was) }
-	defer free()
-
+	take, free := nstest.Descriptors(t)
 	socket := filepath.Join(t.TempDir(), "notify")
 	m := listenManager(t, socket)
 	t.Setenv("NOTIFY_SOCKET", socket)

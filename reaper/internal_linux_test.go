@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/entrypoint-go/entrypoint/internal/linux"
+	"github.com/entrypoint-go/entrypoint/internal/nstest"
 )
 
 // The list ends with the child that is looked for, however the reads cut it.
@@ -288,15 +289,12 @@ func TestSendFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var was unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
-		t.Fatal(err)
-	}
+	take, free := nstest.Descriptors(t)
 	var r roundResult
 	a := asking()
-	unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Max: was.Max})
+	take()
 	a.signalListed(child, &r)
-	unix.Setrlimit(unix.RLIMIT_NOFILE, &was)
+	free()
 	if len(a.sent) != 0 || r.fresh || len(r.denied) != 0 {
 		t.Errorf("without a descriptor: sent %v, %+v", a.sent, r)
 	}

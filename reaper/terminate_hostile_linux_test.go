@@ -102,19 +102,9 @@ func init() {
 	helpers["terminate without descriptors"] = func() int {
 		p, _ := loggedProbe() // two orphans that die together are one pidfd too many, which is logged
 		pids := []int{sleeper(p, false, "exit", "3"), sleeper(p, true, "exit", "3"), sleeper(p, true, "exit,stop", "3")}
-		unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 64, Max: 64})
-		var taken []int
-		for {
-			fd, err := unix.Dup(0)
-			if err != nil {
-				break
-			}
-			taken = append(taken, fd)
-		}
+		taken := fillTable(0)
 		checkTerminate(p)
-		for _, fd := range taken {
-			unix.Close(fd)
-		}
+		closeAll(taken)
 		for _, pid := range pids {
 			p.check("dead", dead(pid), true)
 		}

@@ -10,9 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/entrypoint-go/entrypoint/internal/linux"
+	"github.com/entrypoint-go/entrypoint/internal/nstest"
 )
 
 func TestParseTCP(t *testing.T) {
@@ -125,13 +124,10 @@ func unsent(t *testing.T) []*linux.TCPSocket {
 
 // With no descriptor free nobody knows of the sockets: that is not none.
 func TestUnsentTCPNoDescriptor(t *testing.T) {
-	var was unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
-		t.Fatal(err)
-	}
-	unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Max: was.Max})
+	take, free := nstest.Descriptors(t)
+	take()
 	all, err := linux.UnsentTCP()
-	unix.Setrlimit(unix.RLIMIT_NOFILE, &was)
+	free()
 	if !linux.NoDescriptor(err) {
 		t.Errorf("got %v, %v; want an error", all, err)
 	}

@@ -119,3 +119,17 @@ func obstacles() string {
 	}
 	return b.String()
 }
+
+// Descriptors returns two functions: take leaves this process no free descriptor, free
+// undoes that, as the end of the test does. They are for tests that run alone.
+func Descriptors(t testing.TB) (take, free func()) {
+	t.Helper()
+	var was syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	take = func() { syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: was.Max}) }
+	free = func() { syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was) }
+	t.Cleanup(free)
+	return take, free
+}
