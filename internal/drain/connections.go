@@ -56,6 +56,7 @@ type connection struct {
 	counted   bool          // in open
 	http2     bool          // speaks HTTP/2
 	used      bool          // has carried a request
+	hasBody   bool          // that request
 	wasBusy   bool          // has had a response to read since the stop began
 	lastUsed  time.Duration // start of its last request; when new, of the last wait for bytes
 	interval  time.Duration // usual time from request to request; 0: has had one at most
@@ -67,20 +68,22 @@ type connection struct {
 	streams    map[uint32]bool
 	lastStream uint32
 
+	taken int64 // how many bytes were read, with the last request; of what is not ours
+
 	// What its Read knows, of ours.
 	buffer  int // the size of net/http's
 	records records
-	early   bool // net/http's last read before it answered had bytes, or there was none
-	reading bool // net/http waits for the next request
-	begun   bool // a byte of it was read
-	woken   bool // a deadline of ours ends Read
-	ending  bool // to end when no request has begun
-	cut     bool // to end now
-	ended   bool // was ended
-	hungUp  bool // by the client
-	leaving bool // closed by net/http, and open until the client has read all
-	looks   int  // of the stop, since the client was last heard
-	waited  int  // looks of endIdle since a request has begun
+	early   bool  // net/http's last read before it answered had bytes, or there was none
+	reading bool  // net/http waits for the next request
+	begun   bool  // a byte of it was read; also of what is not ours
+	woken   bool  // a deadline of ours ends Read
+	ending  bool  // to end when no request has begun
+	cut     bool  // to end now
+	ended   bool  // was ended
+	hungUp  bool  // by the client
+	leaving bool  // closed by net/http, and open until the client has read all
+	looks   int32 // of the stop, since the client was last heard
+	waited  int32 // looks of endIdle since a request has begun
 }
 
 // connectionKey is the key of a request's *connection in its context.
@@ -184,7 +187,8 @@ func (c *connection) begin(r *http.Request) *request {
 	c.lastUsed, c.used = now, true
 	*req = request{r.Method, r.Host, r.URL.Path, now, len(c.running)}
 	c.running = append(c.running, req)
-	c.http2 = r.ProtoMajor == 2
+	c.http2, c.hasBody = r.ProtoMajor == 2, r.ContentLength != 0
+	c.takeLocked()
 	c.updateLocked()
 	return req
 }
@@ -195,12 +199,24 @@ func (c *connection) end(req *request) {
 	c.running[req.index] = c.running[last]
 	c.running[req.index].index = req.index
 	c.running = c.running[:last]
+	if c.hasBody {
+		c.takeLocked()
+	}
 	*req = request{}
 	c.spare = append(c.spare, req)
 	c.h2c = nil
 	c.updateLocked()
 	c.mu.Unlock()
 	c.in.changed()
+}
+
+// takeLocked notes how much was read, of what is not ours. When the body of a request
+// was read, net/http reads on in the background: so it is called before that, where
+// there is no body, and else as soon as the handler has returned.
+func (c *connection) takeLocked() {
+	if c.inner == nil && !c.http2 {
+		c.taken = taken(c.outer)
+	}
 }
 
 // holdBack waits for goAwayHold from the first call on, for all requests of the

@@ -88,10 +88,12 @@ func (s *connections) endIdle(p *patience) (left bool) {
 
 // endForeignLocked ends a connection that is not ours, by a read deadline, which
 // no response meets. It must be called again: net/http sets one of its own after
-// each response.
+// each response. Whether net/http has read a part of the next request only the
+// kernel knows.
 func (c *connection) endForeignLocked(p *patience) {
+	c.begun = taken(c.outer) > c.taken
 	switch {
-	case unread(c.outer) || !c.ending && p.due(c):
+	case unread(c.outer) || !c.ending && (p.due(c) || c.begun && !p.late(c)):
 	case c.ending && time.Duration(c.looks)*tick > headerWait: // its Close waits for the client
 		closeInside(c.outer)
 	default:

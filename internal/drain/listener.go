@@ -100,35 +100,54 @@ func (l *listener) refuse(until <-chan struct{}) {
 	}
 	l.draining.Store(true)
 	l.Close()
-	for _, conn := range acceptAll(second) {
-		select {
-		case l.queue <- conn:
-		case <-l.served:
-			conn.Close()
-		case <-until:
-			conn.Close()
-		}
-	}
-	close(l.queue)
-}
-
-// drainBlindly closes a listener that is not a plain socket, such as one of PROXY
-// protocol, when its queue is empty: what is in it only the listener itself can
-// accept. Where the socket is not to be found, it is probably empty when nothing
-// was accepted for a tick.
-func (l *listener) drainBlindly(until <-chan struct{}) {
-	defer l.Close()
-	if second, ok := duplicate(unwrapped(l.Listener)); ok {
-		defer closeDescriptor(second)
-		for queued(second) {
+	defer close(l.queue)
+	rest := backlog{fd: second}
+	for {
+		conns, full := rest.accept()
+		for _, conn := range conns {
 			select {
-			case <-time.After(tick / 20):
+			case l.queue <- conn:
 			case <-l.served:
-				return
+				conn.Close()
 			case <-until:
-				return
+				conn.Close()
 			}
 		}
+		if !full {
+			return
+		}
+		if !l.pause(tick, until) {
+			rest.close()
+			return
+		}
+	}
+}
+
+// pause reports whether d has passed before the server has returned from Serve, and
+// before until.
+func (l *listener) pause(d time.Duration, until <-chan struct{}) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-l.served:
+	case <-until:
+	}
+	return false
+}
+
+// drainBlindly closes a listener when its queue is empty: one that is not a plain
+// socket, such as one of PROXY protocol, since what is in the queue only the listener
+// itself can accept, and one for which there is no second descriptor. Where the
+// socket is not to be found, it is probably empty when nothing was accepted for a
+// tick.
+func (l *listener) drainBlindly(until <-chan struct{}) {
+	defer l.Close()
+	socket := unwrapped(l.Listener)
+	waits, known := queued(socket)
+	for waits && l.pause(tick/20, until) {
+		waits, _ = queued(socket)
+	}
+	if known {
 		return
 	}
 	ticks := time.NewTicker(tick)

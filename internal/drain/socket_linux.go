@@ -3,6 +3,7 @@
 package drain
 
 import (
+	"errors"
 	"net"
 	"os"
 	"syscall"
@@ -23,57 +24,82 @@ func duplicate(l net.Listener) (fd int, ok bool) {
 	default:
 		return 0, false
 	}
-	raw, err := l.(syscall.Conn).SyscallConn()
-	if err != nil {
-		return 0, false
-	}
-	var second uintptr
-	var errno syscall.Errno
-	err = raw.Control(func(first uintptr) {
-		second, _, errno = syscall.Syscall(syscall.SYS_FCNTL, first, syscall.F_DUPFD_CLOEXEC, 0)
+	errno := syscall.EBADF
+	ofListener(l, func(first int) {
+		var second uintptr
+		second, _, errno = syscall.Syscall(syscall.SYS_FCNTL, uintptr(first), syscall.F_DUPFD_CLOEXEC, 0)
+		fd = int(second)
 	})
-	return int(second), err == nil && errno == 0
+	return fd, errno == 0
 }
 
-// acceptAll accepts the queue of the listening socket fd, closes fd, and returns
-// the connections.
-func acceptAll(fd int) (conns []net.Conn) {
-	accepted := accept(fd)
-	syscall.Close(fd)
-	for _, fd := range accepted {
-		f := os.NewFile(uintptr(fd), "")
-		if conn, err := net.FileConn(f); err == nil {
+// ofListener calls f with the descriptor of l, if l is a socket that is open.
+func ofListener(l net.Listener, f func(fd int)) (done bool) {
+	socket, ok := l.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := socket.SyscallConn()
+	return err == nil && raw.Control(func(fd uintptr) { f(int(fd)) }) == nil
+}
+
+// queued reports whether connections wait to be accepted from l. It is not known
+// when l is no socket, or closed.
+func queued(l net.Listener) (yes, known bool) {
+	known = ofListener(l, func(fd int) {
+		events, _ := linux.Poll(fd)
+		yes = events == linux.PollIn
+	})
+	return yes, known
+}
+
+// A backlog is the accept queue of a listening socket. Closing it resets what was
+// not accepted.
+type backlog struct {
+	fd   int
+	next *os.File // accepted, but there was no descriptor to make a net.Conn of it
+}
+
+// accept accepts until the queue is empty, and closes it then. If there is no
+// descriptor for more, full is true: to be called again. It has no time limit: time
+// passes also while nothing runs.
+func (b *backlog) accept() (conns []net.Conn, full bool) {
+	for len(conns) < maxAccepted {
+		if b.next == nil {
+			fd, _, err := syscall.Accept4(b.fd, syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK)
+			switch {
+			case err == syscall.EINTR, err == syscall.ECONNABORTED: // try again, see accept(2)
+				continue
+			case tableFull(err):
+				return conns, true
+			case err != nil:
+				b.close()
+				return conns, false
+			}
+			b.next = os.NewFile(uintptr(fd), "")
+		}
+		conn, err := net.FileConn(b.next) // which has a descriptor of its own
+		if tableFull(err) {
+			return conns, true
+		}
+		if err == nil {
 			conns = append(conns, conn)
 		}
-		f.Close() // FileConn has its own
+		b.next.Close()
+		b.next = nil
 	}
-	return conns
+	b.close()
+	return conns, false
 }
 
-// accept accepts until the queue is empty. It has no time limit: time passes
-// also while nothing runs.
-func accept(fd int) (accepted []int) {
-	for len(accepted) < maxAccepted {
-		conn, _, err := syscall.Accept4(fd, syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK)
-		switch err {
-		case nil:
-			accepted = append(accepted, conn)
-		case syscall.EINTR, syscall.ECONNABORTED: // try again, see accept(2)
-		default:
-			return accepted
-		}
-	}
-	return accepted
+func (b *backlog) close() {
+	syscall.Close(b.fd)
+	b.next.Close() // may be nil
 }
 
-// queued reports whether connections wait to be accepted from the listening socket
-// fd.
-func queued(fd int) bool {
-	events, _ := linux.Poll(fd)
-	return events == linux.PollIn
+func tableFull(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
-
-func closeDescriptor(fd int) { syscall.Close(fd) }
 
 // bare reports whether unread tells all about conn.
 func bare(conn net.Conn) bool {
@@ -104,6 +130,13 @@ func unsent(conn net.Conn) (yes, known bool) {
 		_, _, errno = syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&n)))
 	})
 	return n > 0, known && errno == 0
+}
+
+// taken is how many bytes this process has read from conn. It is 0 when no TCP socket
+// is found in conn.
+func taken(conn net.Conn) (n int64) {
+	control(conn, func(fd int) { n = linux.BytesRead(fd) })
+	return n
 }
 
 // control calls f with the descriptor of conn, if conn is a socket or has one

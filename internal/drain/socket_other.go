@@ -11,14 +11,18 @@ import "net"
 
 func duplicate(net.Listener) (fd int, ok bool) { return 0, false }
 
-func acceptAll(int) []net.Conn { return nil }
+type backlog struct{ fd int }
 
-func queued(int) bool { return false }
+func (*backlog) accept() (conns []net.Conn, full bool) { return nil, false }
 
-func closeDescriptor(int) {}
+func (*backlog) close() {}
+
+func queued(net.Listener) (yes, known bool) { return false, false }
 
 func bare(net.Conn) bool { return false }
 
 func unread(net.Conn) bool { return false }
 
 func unsent(net.Conn) (yes, known bool) { return false, false }
+
+func taken(net.Conn) int64 { return 0 }

@@ -28,12 +28,13 @@ func share(ctx context.Context, limit time.Duration, n int) time.Duration {
 }
 
 // withAcceptTime returns a copy of ctx that ends when a server has had enough time
-// to accept what is in its listener's queue: 1 s, which we count in ticks, but no
-// more than a quarter of the time that is left.
+// to accept what is in its listener's queue, but no more than a quarter of the time
+// that is left. net/http waits for up to a second to accept again when it had no
+// descriptor, and one has to become free first: 1.5 s, which we count in ticks.
 func withAcceptTime(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, end := context.WithTimeout(ctx, share(ctx, time.Hour, 4))
 	go func() {
-		waitTicks(ctx, 10*drainWindow, nil)
+		waitTicks(ctx, 15*drainWindow, nil)
 		end()
 	}()
 	return ctx, end

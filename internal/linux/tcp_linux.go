@@ -141,3 +141,15 @@ func EachSocketInode(f func(inode uint64) (more bool)) {
 		}
 	}
 }
+
+// BytesRead is how many bytes were read from a TCP socket: those that have come
+// (tcp_info in linux/tcp.h) without those that wait (SIOCINQ in tcp(7), which is
+// TIOCINQ). It is 0 for other sockets.
+func BytesRead(fd int) int64 {
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return 0
+	}
+	waits, _ := unix.IoctlGetInt(fd, unix.TIOCINQ)
+	return int64(info.Bytes_received) - int64(waits)
+}
