@@ -44,7 +44,12 @@ func (a *App) delayFor(servers []*serverState, grace time.Duration) delay {
 // ctx ends.
 func (a *App) waitDelay(ctx context.Context, s *stop, ended <-chan struct{}, servers []*serverState) {
 	defer s.delayOver()
-	over := time.NewTimer(s.delay.d)
+	lasts := s.delay.d
+	if end, ok := ctx.Deadline(); ok && time.Until(end) < lasts {
+		lasts = time.Until(end) * 9 / 10 // a process that is late then is not stuck
+		a.log().Warn("delay cut short: the steps after it need the rest of the grace", "delay", s.delay.d, "lasts", lasts)
+	}
+	over := time.NewTimer(lasts)
 	defer over.Stop()
 
 	a.arrivals.start() // before the servers count them
@@ -67,9 +72,6 @@ func (a *App) waitDelay(ctx context.Context, s *stop, ended <-chan struct{}, ser
 		case <-ended:
 			return
 		case <-ctx.Done():
-			if !s.isForced() {
-				a.log().Warn("delay cut short: the steps after it need the rest of the grace", "delay", s.delay.d)
-			}
 			return
 		}
 	}

@@ -154,7 +154,7 @@ func TestDelayCutShort(t *testing.T) {
 	app := &pid1.App{Delay: time.Second, Logger: slog.New(slog.NewTextHandler(&log, nil))}
 	app.Shutdown.Grace = 2 * time.Second
 	app.OnReady("add", func(context.Context) error {
-		for range 50 {
+		for range 12 {
 			app.Shutdown.Defer("late", func(context.Context) error { return nil })
 		}
 		return nil

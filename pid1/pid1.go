@@ -94,13 +94,13 @@ type App struct {
 
 	// Delay is how long the servers go on after a stop begins, because load
 	// balancers notice it late. App.Ready is false meanwhile; what a probe is told
-	// is at ReadyHandler. If one of the servers takes requests, zero
-	// means 5 s in Kubernetes ($KUBERNETES_SERVICE_HOST is set), or half of the
-	// grace if that is less; elsewhere none. Negative means none.
-	// There is no delay after Ctrl-C on a terminal, and none when a server has
-	// returned or the last Job is done. There is none before the App is Ready,
-	// unless a step of OnReady has succeeded or is interrupted: it may have
-	// registered the service.
+	// is at ReadyHandler. If one of the servers takes requests, zero means 5 s in
+	// Kubernetes ($KUBERNETES_SERVICE_HOST is set), or half of the grace if that is
+	// less; elsewhere none. Negative means none. There is no delay after Ctrl-C on
+	// a terminal, and none when a server has returned or the last Job is done.
+	// There is none before the App is Ready, unless a step of OnReady has succeeded
+	// or is interrupted: it may have registered the service. It is shorter, and the
+	// log says so, if the steps after it need the rest of the grace.
 	Delay time.Duration
 
 	// Quiet ends the delay early, after this long without a new request to an

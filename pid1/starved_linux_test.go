@@ -4,6 +4,7 @@ package pid1_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -33,7 +35,8 @@ func starvedMain() int {
 	if err != nil {
 		panic(err)
 	}
-	app := pid1.App{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Delay: -1}
+	log := &told{twice: make(chan struct{})}
+	app := pid1.App{Logger: slog.New(slog.NewTextHandler(log, nil)), Delay: -1}
 	app.Shutdown.Grace = grace
 	app.OnReport = func(r *shutdown.Report) {
 		head, _, _ := strings.Cut(r.String(), "\n")
@@ -74,13 +77,26 @@ func starvedMain() int {
 		<-ctx.Done()
 		second := time.After(time.Second) // before the test hears of it, and freezes us
 		fmt.Println("draining")
-		if os.Args[1] == "serve" {
+		switch os.Args[1] {
+		case "serve":
 			<-second
+		case "told":
+			<-log.twice
 		}
 		return nil
 	}))
 	fmt.Println("returned")
 	return pid1.ExitCode(err)
+}
+
+// A told is stderr. twice is closed when it says that the stop was told twice.
+type told struct{ twice chan struct{} }
+
+func (l *told) Write(record []byte) (int, error) {
+	if bytes.Contains(record, []byte("stop signal repeated, ignored")) {
+		close(l.twice)
+	}
+	return os.Stderr.Write(record)
 }
 
 func hangInCrowd() { select {} }
@@ -191,13 +207,18 @@ func TestFrozen(t *testing.T) {
 func TestToldTwiceToFrozen(t *testing.T) {
 	t.Parallel()
 	asInitAndNot(t, func(t *testing.T, start starter) {
-		s := startStarved(t, start, "serve", "10s")
+		s := startStarved(t, start, "told", "10s")
 		s.await("serving")
+		first := time.Now()
 		s.signal(syscall.SIGTERM)
 		s.await("draining")
 		s.signal(syscall.SIGSTOP)
 		s.awaitState("T")
 		s.signal(syscall.SIGTERM)
+		if took := time.Since(first); took > 400*time.Millisecond {
+			s.cmd.Process.Kill()
+			t.Skipf("the machine has stalled: the second signal came %v after the first", took)
+		}
 		time.Sleep(700 * time.Millisecond) // more than the half second in which it is the same
 		s.signal(syscall.SIGCONT)
 		s.end(0, "next true\nlate false\nreport shutdown: SIGTERM, 10s grace, ", "stop signal repeated, ignored")
@@ -311,8 +332,24 @@ func TestCrowd(t *testing.T) {
 		s.await("serving")
 		s.signal(syscall.SIGTERM)
 		s.await("first")
-		time.Sleep(800 * time.Millisecond) // else it is the same stop told again
-		s.signal(syscall.SIGTERM)
+		ended := make(chan struct{})
+		var signals sync.WaitGroup
+		signals.Go(func() {
+			// Sooner it is the same stop told again; and so it is later, if the
+			// process has not run meanwhile.
+			every := time.NewTicker(800 * time.Millisecond)
+			defer every.Stop()
+			for {
+				select {
+				case <-every.C:
+					s.cmd.Process.Signal(syscall.SIGTERM)
+				case <-ended:
+					return
+				}
+			}
+		})
+		defer signals.Wait()
+		defer close(ended)
 		s.end(143, " taken, forced, 1 of ", "left out: to list the 500")
 	})
 }
