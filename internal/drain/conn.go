@@ -138,6 +138,7 @@ func (c *connection) beforeRead(size int) bool {
 		return true // part of a request, or HTTP/2
 	}
 	c.mu.Lock()
+	c.passLocked()
 	c.reading = true
 	switch {
 	case c.state == http.StateNew:

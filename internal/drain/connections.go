@@ -20,9 +20,10 @@ import (
 // there is no lock for all of them: a request writes to its own connection and
 // to one counter.
 type connections struct {
-	changed func()      // called after each change
-	stops   func() bool // the stop has begun: clients are told to go
-	forced  atomic.Bool // Close closes at once
+	changed func()               // called after each change
+	stops   func() bool          // the stop has begun: clients are told to go
+	forced  atomic.Bool          // Close closes at once
+	gate    atomic.Pointer[gate] // nil before the stop
 	epoch   time.Time
 	all     sync.Map // net.Conn, as net/http has it, to *connection
 
@@ -215,7 +216,7 @@ func (c *connection) end(req *request) {
 // there is no body, and else as soon as the handler has returned.
 func (c *connection) takeLocked() {
 	if c.inner == nil && !c.http2 {
-		c.taken = taken(c.outer)
+		c.taken, _ = taken(c.outer)
 	}
 }
 

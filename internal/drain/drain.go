@@ -176,8 +176,7 @@ func (h *server) Shutdown(ctx context.Context, cause error) error {
 	h.AnnounceClose()
 	h.serveOn(ctx)
 	h.conns.tellH2C()
-	h.endIdle(ctx)
-	h.shutDownServer()
+	h.shutDownWhenIdle(ctx, cutoff)
 	for h.wait(cutoff, h.conns.quiet) {
 		if h.settle(cutoff) {
 			h.close(ctx, cause)

@@ -53,6 +53,11 @@ func TestForeignTLSInParts(t *testing.T) {
 			http.ReadResponse(responses, nil)
 			io.WriteString(conn, first)
 		}, second},
+		{"late", func(conn *tls.Conn, _ *bufio.Reader) {
+			conn.Handshake()
+			time.Sleep(headerWait * 6 / 5)
+			io.WriteString(conn, first)
+		}, second},
 		{"handshake", func(conn *tls.Conn, _ *bufio.Reader) { conn.Handshake() }, first + second},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -64,14 +64,15 @@ func fill(t *testing.T) (free func(n int)) {
 
 // TestFullTable: clients that wait in the accept queue, since the process has no
 // descriptor for them, are served in the stop, as soon as it has some: idle
-// connections end.
+// connections end, and those that have never carried a request.
 func TestFullTable(t *testing.T) {
 	for name, freed := range map[string]int{"full": 0, "one free": 1, "two free": 2} {
-		t.Run(name, func(t *testing.T) { fullTable(t, freed) })
+		t.Run(name, func(t *testing.T) { fullTable(t, freed, "GET / HTTP/1.1\r\nHost: x\r\n\r\n") })
 	}
+	t.Run("full of silent ones", func(t *testing.T) { fullTable(t, 0, "") })
 }
 
-func fullTable(t *testing.T, freed int) {
+func fullTable(t *testing.T, freed int, idleSay string) {
 	const idle, waiting = 3, 6
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -86,7 +87,7 @@ func fullTable(t *testing.T, freed int) {
 	served := make(chan error)
 	go func() { served <- h.Serve(srv.Serve) }()
 	for range idle {
-		keepAlive(t, l.Addr().String())
+		keepAlive(t, l.Addr().String(), idleSay)
 	}
 	var clients []int
 	for range waiting {
@@ -128,16 +129,17 @@ func fullTable(t *testing.T, freed int) {
 	}
 }
 
-// keepAlive makes a request, and closes the connection when the server does.
-func keepAlive(t *testing.T, addr string) {
+// keepAlive makes a request, if any, and closes the connection when the server does.
+func keepAlive(t *testing.T, addr, request string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-	if _, err := conn.Read(make([]byte, 1024)); err != nil {
-		t.Fatal(err)
+	if io.WriteString(conn, request); request != "" {
+		if _, err := conn.Read(make([]byte, 1024)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	go func() {
 		io.Copy(io.Discard, conn)

@@ -33,13 +33,12 @@ func (h *server) newPatience(ctx context.Context) *patience {
 }
 
 // endIdle ends the HTTP/1 connections that carry no request, such as browser
-// preconnects and TCP health checks, when their patience is over. When it returns,
-// all others have a handler that runs, unless the limit was reached. Until then it
+// preconnects and TCP health checks, when their patience is over. When it returns
+// true, all others have a handler that runs; else the limit was reached. Until then it
 // waits for those whose handler has returned, too, while net/http reads the rest of a
 // body or writes: the next request may be in its buffer. Clients of HTTP/2 and of
 // hijacked connections have nothing to do with that, and are told meanwhile.
-func (h *server) endIdle(ctx context.Context) {
-	p := h.newPatience(ctx)
+func (h *server) endIdle(ctx context.Context, p *patience) (inTime bool) {
 	ticks := time.NewTicker(tick)
 	defer ticks.Stop()
 	for h.conns.endIdle(p) && p.now < p.limit {
@@ -51,9 +50,10 @@ func (h *server) endIdle(ctx context.Context) {
 				within(ctx, 3*drainWindow, h.callOnShutdown)
 			}
 		case <-ctx.Done():
-			return
+			return false
 		}
 	}
+	return p.now < p.limit
 }
 
 // endIdle reports whether there are HTTP/1 connections that have no handler.
@@ -64,7 +64,7 @@ func (s *connections) endIdle(p *patience) (left bool) {
 			c.waited = 0
 		}
 		switch {
-		case c.http2 || c.state == http.StateClosed || c.state == http.StateHijacked || len(c.running) > 0:
+		case !c.betweenLocked():
 			return
 		case !c.awaitsLocked(): // between net/http's parser and the handler, or after the handler
 		case c.inner == nil:
@@ -86,14 +86,30 @@ func (s *connections) endIdle(p *patience) (left bool) {
 	return left
 }
 
+// betweenLocked reports whether c is an HTTP/1 connection that has no handler.
+func (c *connection) betweenLocked() bool {
+	return !c.http2 && c.state != http.StateClosed && c.state != http.StateHijacked && len(c.running) == 0
+}
+
+// between reports whether there are such connections.
+func (s *connections) between() bool {
+	yes := false
+	s.each(func(c *connection) { yes = yes || c.betweenLocked() })
+	return yes
+}
+
 // endForeignLocked ends a connection that is not ours, by a read deadline, which
 // no response meets. It must be called again: net/http sets one of its own after
 // each response. Whether net/http has read a part of the next request only the
 // kernel knows.
 func (c *connection) endForeignLocked(p *patience) {
-	c.begun = taken(c.outer) > c.taken
+	read, ago := taken(c.outer)
+	c.begun = read > c.taken
+	if c.isNewTLS() {
+		c.lastUsed = max(c.lastUsed, p.now-ago)
+	}
 	switch {
-	case unread(c.outer) || !c.ending && (p.due(c) || c.begun && !p.late(c)):
+	case unread(c.outer) || !c.ending && p.due(c) || c.begun && !p.late(c):
 	case c.ending && time.Duration(c.looks)*tick > headerWait: // its Close waits for the client
 		closeInside(c.outer)
 	default:

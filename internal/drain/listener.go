@@ -170,7 +170,11 @@ func (h *server) makeRoom(ctx context.Context, p *patience, closed <-chan struct
 	for ctx.Err() == nil && !waitTicks(ctx, tick, closed) {
 		p.now = h.conns.now()
 		h.conns.each(func(c *connection) {
-			if c.used && c.reading && c.lastUsed < since && !p.due(c) {
+			switch {
+			case !c.betweenLocked() || !c.awaitsLocked() || c.lastUsed >= since || p.due(c):
+			case c.inner == nil && c.used:
+				c.endForeignLocked(p)
+			case c.reading:
 				c.endLocked(false)
 			}
 		})

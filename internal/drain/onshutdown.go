@@ -46,23 +46,37 @@ func takeOnShutdown(srv *http.Server) (functions []func(), stopped, ok bool) {
 	return functions, inShutdown.Load(), true
 }
 
-// shutDownServer has net/http shut down, but not wait: no HTTP/1 connection is
-// left that has no handler running, so net/http has none to close, and drops no
-// request that it reads.
+// shutDownWhenIdle ends idle connections and has net/http shut down. net/http drops
+// the requests that it reads from then on. So at that moment no HTTP/1 connection is
+// left that has no handler running, unless the patience is over, and none reads.
+func (h *server) shutDownWhenIdle(ctx, cutoff context.Context) {
+	p := h.newPatience(ctx)
+	h.endIdle(ctx, p)
+	within(cutoff, 3*drainWindow, h.callOnShutdown) // and requests may have ended meanwhile
+	for {
+		inTime := h.endIdle(ctx, p)
+		h.conns.hold()
+		if !inTime || !h.conns.between() {
+			break
+		}
+		h.conns.release(false)
+	}
+	h.shutDownServer(cutoff)
+	h.conns.release(true)
+}
+
+// shutDownServer has net/http shut down, but not wait.
 //
 // SetKeepAlivesEnabled(false) would make the responses in flight close their
 // connections a moment earlier. But it closes what net/http calls idle, also
 // when a request was just read, whose handler then runs for nothing.
-func (h *server) shutDownServer() {
+func (h *server) shutDownServer(cutoff context.Context) {
 	// With a context that has ended, Shutdown does everything but wait.
 	ended, end := context.WithCancel(context.Background())
 	end()
-	// It waits for Serve to return, and both for a lock that a user's Close holds
-	// while it closes connections.
-	within(context.Background(), 3*drainWindow, func() {
-		h.callOnShutdown()
-		_ = h.srv.Shutdown(ended)
-	})
+	// It waits for Serve to return, and for a lock that a user's Close holds while it
+	// closes connections.
+	within(cutoff, 3*drainWindow, func() { _ = h.srv.Shutdown(ended) })
 }
 
 // callOnShutdown calls the functions of RegisterOnShutdown, unless the user has by

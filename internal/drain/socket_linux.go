@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"github.com/entrypoint-go/entrypoint/internal/linux"
@@ -82,7 +83,11 @@ func (b *backlog) accept() (conns []net.Conn, full bool) {
 		if tableFull(err) {
 			return conns, true
 		}
-		if err == nil {
+		switch {
+		case err != nil:
+		case conn.RemoteAddr() == nil: // reset by its client, and hooks may expect an address
+			conn.Close()
+		default:
 			conns = append(conns, conn)
 		}
 		b.next.Close()
@@ -132,11 +137,11 @@ func unsent(conn net.Conn) (yes, known bool) {
 	return n > 0, known && errno == 0
 }
 
-// taken is how many bytes this process has read from conn. It is 0 when no TCP socket
-// is found in conn.
-func taken(conn net.Conn) (n int64) {
-	control(conn, func(fd int) { n = linux.BytesRead(fd) })
-	return n
+// taken is how many bytes this process has read from conn, and how long ago the last
+// ones came. It is 0 when no TCP socket is found in conn.
+func taken(conn net.Conn) (n int64, ago time.Duration) {
+	control(conn, func(fd int) { n, ago = linux.BytesRead(fd) })
+	return n, ago
 }
 
 // control calls f with the descriptor of conn, if conn is a socket or has one

@@ -4,7 +4,10 @@
 
 package drain
 
-import "net"
+import (
+	"net"
+	"time"
+)
 
 // Package syscall has calls that do not block on sockets for Linux only. Other
 // systems lose what a busy server has in its accept queue when the stop begins.
@@ -25,4 +28,4 @@ func unread(net.Conn) bool { return false }
 
 func unsent(net.Conn) (yes, known bool) { return false, false }
 
-func taken(net.Conn) int64 { return 0 }
+func taken(net.Conn) (n int64, ago time.Duration) { return 0, 0 }

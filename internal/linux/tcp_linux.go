@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"golang.org/x/sys/unix"
@@ -144,12 +145,12 @@ func EachSocketInode(f func(inode uint64) (more bool)) {
 
 // BytesRead is how many bytes were read from a TCP socket: those that have come
 // (tcp_info in linux/tcp.h) without those that wait (SIOCINQ in tcp(7), which is
-// TIOCINQ). It is 0 for other sockets.
-func BytesRead(fd int) int64 {
+// TIOCINQ); and how long ago the last ones came. It is 0 for other sockets.
+func BytesRead(fd int) (n int64, ago time.Duration) {
 	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
-		return 0
+		return 0, 0
 	}
 	waits, _ := unix.IoctlGetInt(fd, unix.TIOCINQ)
-	return int64(info.Bytes_received) - int64(waits)
+	return int64(info.Bytes_received) - int64(waits), time.Duration(info.Last_data_recv) * time.Millisecond
 }
