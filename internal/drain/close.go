@@ -17,8 +17,8 @@ import (
 // cutOff ends requests that did not end before cutoff, and names them.
 func (h *server) cutOff(ctx, cutoff context.Context, cause error) error {
 	running := h.conns.list(h.handler)
-	if len(running) > 0 { // which a Shutdown that is left behind says, too
-		goroutine.WaitFor(ctx, requestsCutOff(running), h.conns.goroutines()...)
+	if all := h.withConnState(running); len(all) > 0 { // which a Shutdown that is left behind says, too
+		goroutine.WaitFor(ctx, requestsCutOff(all), h.conns.goroutines()...)
 	}
 	h.cancelRequests(cause)
 
@@ -29,13 +29,18 @@ func (h *server) cutOff(ctx, cutoff context.Context, cause error) error {
 		h.wait(last, h.conns.none)
 	}
 	h.close(ctx, cause)
-	if n := h.inConnState.Load(); n > 0 {
-		running = append(running, fmt.Sprintf("%d in a Server.ConnState that does not return", n))
-	}
-	if len(running) == 0 {
+	if running = h.withConnState(running); len(running) == 0 {
 		return fmt.Errorf("connections cut off before they were idle: %w", cutoff.Err())
 	}
 	return fmt.Errorf("%s: %w", requestsCutOff(running), cutoff.Err())
+}
+
+// withConnState adds the hooks of the user's that have not returned.
+func (h *server) withConnState(running []string) []string {
+	if n := h.inConnState.Load(); n > 0 {
+		running = append(running, fmt.Sprintf("%d in a Server.ConnState that does not return", n))
+	}
+	return running
 }
 
 func requestsCutOff(names []string) string { return "requests cut off: " + strings.Join(names, ", ") }
