@@ -321,19 +321,10 @@ func (a *App) serve(s *stop, delay delay) (running *shutdown.Hook, err error) {
 			return nil, err
 		}
 	}
-	inOrder := func(p *serverState) bool { return p.inChain }
-	if !s.startServing(delay, len(a.onReady) == 0 && !slices.ContainsFunc(servers, inOrder)) {
+	if !s.startServing(delay, len(a.onReady) == 0 && !slices.ContainsFunc(servers, (*serverState).startsLate)) {
 		return nil, nil
 	}
-	for _, p := range servers {
-		switch {
-		case !p.inChain:
-			p.serve(s)
-		case s.start.Err() == nil:
-			p.serve(s)
-			p.awaitStart(s.begun)
-		}
-	}
+	serveAll(s, servers)
 	serving := s.servers.String()
 	a.log().Info("serving", "servers", serving, "plan", s.plan.String())
 	for i := range a.onReady {

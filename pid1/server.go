@@ -178,8 +178,8 @@ func (p *serverState) serve(s *stop) {
 	}, func(err error) { p.ended(s, err) })
 }
 
-// awaitStart waits until the server of a chain has started, as far as that can be
-// known, or the stop begins.
+// awaitStart waits until the server has started, as far as that can be known, or the
+// stop begins.
 func (p *serverState) awaitStart(begun <-chan struct{}) {
 	number := <-p.call.number // its goroutine runs
 	p.call.number <- number

@@ -294,3 +294,28 @@ func portOf(addr string) int {
 	}
 	return n
 }
+
+// serveAll starts the servers, those of a chain one after the other. It returns when
+// programs run, too.
+func serveAll(s *stop, servers []*serverState) {
+	for _, p := range servers {
+		switch {
+		case !p.inChain:
+			p.serve(s)
+		case s.start.Err() == nil:
+			p.serve(s)
+			p.awaitStart(s.begun)
+		}
+	}
+	for _, p := range servers {
+		if p.startsLate() && !p.inChain {
+			p.awaitStart(s.begun)
+		}
+	}
+}
+
+// startsLate reports whether it takes more than a goroutine until the server serves.
+func (p *serverState) startsLate() bool {
+	_, ok := p.server.(program)
+	return ok || p.inChain
+}

@@ -288,3 +288,25 @@ func TestSystemdNotReady(t *testing.T) {
 	}
 	t.Errorf("READY=1 in each of %d starts, although a worker has died", tries)
 }
+
+// TestSystemdProgramNotReady: a program that cannot be started is not announced as one
+// that serves.
+func TestSystemdProgramNotReady(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	m := listenManager(t, socket)
+	t.Setenv("NOTIFY_SOCKET", socket)
+	nothing := filepath.Join(t.TempDir(), "nothing")
+	if err := os.WriteFile(nothing, []byte("\x7fELF"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		app := longGrace()
+		app.Logger = discard
+		if err := app.Run(t.Context(), pid1.Command(exec.Command(nothing))); err == nil {
+			t.Error("Run returned nil")
+		}
+		if told := m.next(); !strings.HasPrefix(told, "STOPPING=1\n") {
+			t.Fatalf("the service manager was told %q, want STOPPING=1", told)
+		}
+	}
+}
