@@ -56,7 +56,9 @@ func control(file *os.File, f func(fd int)) error {
 // GroupOrphaned reports whether nobody can be expected to continue this process
 // when it is stopped: it has no ancestor with another process group in the same
 // session, as a shell with job control is. The kernel does not stop such a process
-// by SIGTSTP (POSIX.1-2024, 3.264 Orphaned Process Group).
+// by SIGTSTP (POSIX.1-2024, 3.264 Orphaned Process Group). A PID 1 that does not
+// ignore SIGTSTP, as those shells do, counts for nothing: tini and others give their
+// child a group, and continue nobody.
 func GroupOrphaned() bool {
 	group, session := unix.Getpgrp(), getsid(0)
 	for parent := os.Getppid(); parent > 0; {
@@ -65,7 +67,7 @@ func GroupOrphaned() bool {
 			return true
 		}
 		if pgid != group {
-			return false
+			return parent == 1 && !Ignores(parent, unix.SIGTSTP)
 		}
 		p, err := ReadProcess(parent)
 		if err != nil {
