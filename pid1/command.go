@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -117,8 +116,8 @@ func (c *Child) started() <-chan struct{} {
 func (c *Child) runs() bool { return c.Cmd.Process != nil }
 
 // ListenAndServe starts the program and returns when it has ended: nil for exit
-// status 0, an [*exec.ExitError] for others, an [*ExecError] if it could not be
-// started. If Shutdown came first it starts nothing and returns nil. A Child runs
+// status 0, also if Cmd.WaitDelay has cut off its output, an [*exec.ExitError] for
+// others, an [*ExecError] if it could not be started. If Shutdown came first it starts nothing and returns nil. A Child runs
 // once: a second call is an error.
 func (c *Child) ListenAndServe() error {
 	c.prepare()
@@ -164,7 +163,7 @@ func (c *Child) run() error {
 		// Only Wait can tell. A signal to the child itself is safe meanwhile, by
 		// package os; one to its group may come a moment too late.
 		defer c.enter(childEnded)
-		return c.Cmd.Wait()
+		return c.collect()
 	}
 	c.enter(childEnded)
 	return c.wait(status)
@@ -290,61 +289,3 @@ func (c *Child) hasEnded() bool {
 }
 
 func (c *Child) name() string { return filepath.Base(c.Cmd.Path) }
-
-// wait collects the child, whose status is known. What is not an *os.File is copied
-// from a pipe, and Wait lasts while any process has that open: until a stop runs
-// out of time.
-func (c *Child) wait(status int) error {
-	if isFile(c.Cmd.Stdin) && isFile(c.Cmd.Stdout) && isFile(c.Cmd.Stderr) {
-		return c.Cmd.Wait()
-	}
-	waited := make(chan error, 1)
-	go func() { waited <- c.Cmd.Wait() }()
-	select {
-	case err := <-waited:
-		return err
-	case <-c.cut:
-		select {
-		case err := <-waited:
-			return err
-		case <-time.After(10 * time.Millisecond): // for the rest of the output
-		}
-	}
-	held := &heldError{status}
-	c.mu.Lock()
-	c.complainLocked("output is incomplete", held)
-	c.mu.Unlock()
-	if status == 0 {
-		return nil
-	}
-	return held
-}
-
-func isFile(f any) bool {
-	_, ok := f.(*os.File)
-	return ok || f == nil
-}
-
-// A heldError is the end of a program whose output another process holds open.
-type heldError struct{ status int }
-
-func (e *heldError) Error() string {
-	return "the program ended with status " + strconv.Itoa(e.status) + ", but a process that it started holds its output open: set Cmd.WaitDelay"
-}
-
-func (e *heldError) ExitCode() int { return e.status }
-
-// cutOutput ends the wait for output of a child that has ended, or is dying. It
-// reports whether it has ended.
-func (c *Child) cutOutput(dying bool) (ended bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if ended = c.state == childEnded; ended || dying {
-		select {
-		case <-c.cut: // already
-		default:
-			close(c.cut)
-		}
-	}
-	return ended
-}
