@@ -160,7 +160,7 @@ func TestCommandOutputHeld(t *testing.T) {
 // Sockets that systemd has opened for this process are the child's.
 func TestCommandListens(t *testing.T) {
 	t.Parallel()
-	const script = `echo "$LISTEN_PID" "$LISTEN_FDS" "${ENTRYPOINT_LISTEN_FOR-}" $(readlink /proc/$$/fd/3); [ "$LISTEN_PID" = $$ ] || exit 9`
+	const script = `echo "$LISTEN_PID" "$LISTEN_FDS" "${LISTEN_PIDFDID-none}" "${ENTRYPOINT_LISTEN_FOR-}" $(readlink /proc/$$/fd/3); [ "$LISTEN_PID" = $$ ] || exit 9`
 	for _, c := range []struct {
 		helper string
 		args   []string
@@ -179,14 +179,14 @@ func TestCommandListens(t *testing.T) {
 			t.Fatal(err)
 		}
 		cmd := c.start(t, c.helper, c.args...)
-		cmd.Args = append([]string{"sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
+		cmd.Args = append([]string{"sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_PIDFDID=7 exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
 		cmd.Path, _ = exec.LookPath("sh")
 		cmd.ExtraFiles = []*os.File{socket}
 		cmd.Stderr = nil
 		out, err := cmd.Output()
 		got := strings.Fields(string(out))
-		if err != nil || len(got) != 3 || got[1] != "1" || !strings.HasPrefix(got[2], "socket:") {
-			t.Errorf("%s %v: %v, %q; want the child's PID, 1 and a socket", c.helper, c.args, err, out)
+		if err != nil || len(got) != 4 || got[1] != "1" || got[2] != "none" || !strings.HasPrefix(got[3], "socket:") {
+			t.Errorf("%s %v: %v, %q; want the child's PID, 1, no pidfd and a socket", c.helper, c.args, err, out)
 		}
 		socket.Close()
 		l.Close()
@@ -198,7 +198,11 @@ func isolatedListener() int {
 	app := pid1.App{Logger: slog.New(slog.DiscardHandler), OnReport: func(*shutdown.Report) {}}
 	return pid1.ExitCode(app.RunIsolated(context.Background(), pid1.Func(func(context.Context) error {
 		link, _ := os.Readlink("/proc/self/fd/3")
-		fmt.Println(os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), os.Getenv("ENTRYPOINT_LISTEN_FOR"), link)
+		pidfd := "none"
+		if id, ok := os.LookupEnv("LISTEN_PIDFDID"); ok {
+			pidfd = id
+		}
+		fmt.Println(os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), pidfd, os.Getenv("ENTRYPOINT_LISTEN_FOR"), link)
 		if os.Getenv("LISTEN_PID") != fmt.Sprint(os.Getpid()) || pid1.IsInit() {
 			return errors.New("not for this process")
 		}

@@ -132,9 +132,10 @@ func (c *Child) takeTerminal() {
 // nobody knows before it runs. So it is started through this program once more,
 // whose initialisation writes the PID and executes the real program.
 const (
-	listenPID = "LISTEN_PID"
-	listenFDs = "LISTEN_FDS"
-	listenFor = "ENTRYPOINT_LISTEN_FOR" // the real program
+	listenPID   = "LISTEN_PID"
+	listenPidfd = "LISTEN_PIDFDID" // by systemd 258: the same by a pidfd's inode; not checked if unset
+	listenFDs   = "LISTEN_FDS"
+	listenFor   = "ENTRYPOINT_LISTEN_FOR" // the real program
 )
 
 var _ = becomeListener()
@@ -148,7 +149,9 @@ func becomeListener() (none struct{}) {
 	}
 	env := []string{listenPID + "=" + strconv.Itoa(os.Getpid())}
 	for _, entry := range os.Environ() {
-		if name, _, _ := strings.Cut(entry, "="); name != listenPID && name != listenFor {
+		switch name, _, _ := strings.Cut(entry, "="); name {
+		case listenPID, listenPidfd, listenFor:
+		default:
 			env = append(env, entry)
 		}
 	}
