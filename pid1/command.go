@@ -149,9 +149,7 @@ func (c *Child) run() error {
 	started()
 	if err != nil {
 		c.enter(childEnded)
-		e := newExecError(c.Cmd.Path, err)
-		e.explainSize(c.Cmd.Args, c.Cmd.Environ())
-		return e
+		return newStartError(c.Cmd, err)
 	}
 	c.enter(childRunning)
 

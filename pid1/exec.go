@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 
@@ -124,6 +125,47 @@ func newExecError(path string, err error) *ExecError {
 		e.Cause = fmt.Sprintf("$PATH leads to the current directory; if that program is meant, call it %q", "./"+e.Path)
 	}
 	return e
+}
+
+// newStartError explains why cmd could not be started.
+func newStartError(cmd *exec.Cmd, err error) *ExecError {
+	if cmd.Dir != "" {
+		// Package os does this only where there is no SysProcAttr. The dot is found in
+		// a directory that may be searched, as by chdir.
+		dir := cmd.Dir
+		if root := asked(cmd.SysProcAttr, "Chroot"); root.IsValid() {
+			dir = filepath.Join(root.String(), dir)
+		}
+		_, stat := os.Stat(dir + "/.")
+		if failed, ok := errs.AsType[*fs.PathError](stat); ok && errors.Is(err, failed.Err) {
+			err = &fs.PathError{Op: "chdir", Path: cmd.Dir, Err: failed.Err}
+		}
+	}
+	e := newExecError(cmd.Path, err)
+	e.explainSize(cmd.Args, cmd.Environ())
+	if errors.Is(e.Err, syscall.EPERM) {
+		var fields []string
+		for _, name := range []string{"Credential", "Chroot", "Cloneflags", "Unshareflags", "Pgid", "Setctty", "AmbientCaps"} {
+			if asked(cmd.SysProcAttr, name).IsValid() {
+				fields = append(fields, name)
+			}
+		}
+		if len(fields) > 0 {
+			e.Cause = fmt.Sprintf("Cmd.SysProcAttr asks for %s, and this process may not do that", strings.Join(fields, ", "))
+		}
+	}
+	return e
+}
+
+// asked is a field of attr, if that is there, and set. No system has all of them.
+func asked(attr *syscall.SysProcAttr, name string) (field reflect.Value) {
+	if attr != nil {
+		field = reflect.ValueOf(*attr).FieldByName(name)
+	}
+	if !field.IsValid() || field.IsZero() {
+		return reflect.Value{}
+	}
+	return field
 }
 
 // explainSize says which string the kernel found too long, if one was.

@@ -18,7 +18,10 @@ import (
 	"github.com/entrypoint-go/entrypoint/pid1"
 )
 
-func init() { helpers["exec"] = execHelper }
+func init() {
+	helpers["exec"] = execHelper
+	helpers["asks too much"] = asksTooMuch
+}
 
 // execHelper is exec "$@" in Go. What it prints and returns is Exec's failure.
 func execHelper() int {
@@ -150,6 +153,53 @@ func TestExecDot(t *testing.T) {
 		if got != 126 || !strings.Contains(string(out), "ErrDot=true") || !strings.Contains(string(out), "./prog") {
 			t.Errorf("PATH=%s: got %d, %swant 126 and a hint at ./prog", path, got, out)
 		}
+	}
+}
+
+// A working directory that is wrong is not a program that is missing.
+func TestCommandDir(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	script(t, dir, "ok", "#!/bin/sh\n")
+	for _, c := range []struct {
+		dir, path string
+		want      error
+		named     bool // the directory, as the problem
+	}{
+		{dir + "/none", dir + "/ok", syscall.ENOENT, true},
+		{dir + "/ok", dir + "/ok", syscall.ENOTDIR, true},
+		{dir, dir + "/none", syscall.ENOENT, false},
+	} {
+		err := pid1.Command(&exec.Cmd{Path: c.path, Dir: c.dir}).ListenAndServe()
+		named := strings.Contains(fmt.Sprint(err), fmt.Sprintf("chdir %s: %v: the working directory", c.dir, c.want))
+		if !errors.Is(err, c.want) || named != c.named {
+			t.Errorf("%s in %s: got %v, want %v, the directory named: %v", c.path, c.dir, err, c.want, c.named)
+		}
+	}
+}
+
+// asksTooMuch runs a program as root, and is not root.
+func asksTooMuch() int {
+	if err := syscall.Setuid(65534); err != nil && os.Getuid() == 0 {
+		fmt.Println(err)
+		return 1
+	}
+	err := pid1.Command(&exec.Cmd{
+		Path: "/bin/sh", Args: []string{"sh", "-c", ":"},
+		SysProcAttr: &syscall.SysProcAttr{Credential: &syscall.Credential{}},
+	}).ListenAndServe()
+	fmt.Println(err)
+	return pid1.ExitCode(err)
+}
+
+// What SysProcAttr asks for and may not have is not the program's mode.
+func TestCommandAsksTooMuch(t *testing.T) {
+	t.Parallel()
+	cmd := nstest.Child(t, "asks too much")
+	out, _ := cmd.CombinedOutput()
+	const want = "operation not permitted: Cmd.SysProcAttr asks for Credential, and this process may not do that\n"
+	if code := cmd.ProcessState.ExitCode(); code != 126 || !strings.HasSuffix(string(out), want) {
+		t.Errorf("got %d, %q; want 126, %q", code, out, want)
 	}
 }
 
