@@ -29,6 +29,7 @@ import (
 func init() {
 	helpers["command of another user"] = anotherUsersCommand
 	helpers["isolated listener"] = isolatedListener
+	helpers["listener without proc"] = listenerWithoutProc
 	helpers["command without waitid"] = withoutWaitid
 }
 
@@ -208,6 +209,26 @@ func isolatedListener() int {
 		}
 		return nil
 	})))
+}
+
+// Without /proc the sockets do not pass, and the child runs.
+func TestCommandListensWithoutProc(t *testing.T) {
+	t.Parallel()
+	cmd := nstest.Command(t, "listener without proc")
+	cmd.ExtraFiles = []*os.File{os.Stdin}
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "<nil>\n" {
+		t.Errorf("got %q, %v; want no error", out, err)
+	}
+}
+
+func listenerWithoutProc() int {
+	if err := syscall.Mount("tmpfs", "/proc", "tmpfs", 0, ""); err != nil {
+		return fail(err)
+	}
+	os.Setenv("LISTEN_PID", fmt.Sprint(os.Getpid()))
+	os.Setenv("LISTEN_FDS", "1")
+	fmt.Println(pid1.Command(exec.Command("true")).ListenAndServe())
+	return 0
 }
 
 // Where the end of a child cannot be awaited without collecting it, as off Linux,

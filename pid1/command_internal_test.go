@@ -71,19 +71,28 @@ func TestPassSockets(t *testing.T) {
 	env := []string{fmt.Sprint("LISTEN_PID=", os.Getpid()), "LISTEN_FDS=1"}
 	for _, c := range []struct {
 		attr *syscall.SysProcAttr
+		args []string
 		pass bool
-	}{{nil, runtime.GOOS == "linux"}, {&syscall.SysProcAttr{Chroot: "/"}, false}} {
+	}{
+		{nil, []string{"-sh"}, runtime.GOOS == "linux"},
+		{nil, nil, runtime.GOOS == "linux"},
+		{&syscall.SysProcAttr{Chroot: "/"}, nil, false},
+	} {
 		child := &Child{Cmd: exec.Command("sh")}
-		child.Cmd.Env, child.Cmd.SysProcAttr = env, c.attr
+		child.Cmd.Env, child.Cmd.SysProcAttr, child.Cmd.Args = env, c.attr, c.args
 		path := child.Cmd.Path
+		argv0 := append(c.args, path)[0] // as package os has it
 		child.prepare()
 		started := child.passSockets()
 		if pass := child.Cmd.Path != path; pass != c.pass {
 			t.Errorf("%+v: sockets pass: %v, want %v", c.attr, pass, c.pass)
 		}
+		if got := append(child.Cmd.Args, child.Cmd.Path)[0]; got != argv0 {
+			t.Errorf("%+v: argv[0] is %q, want %q", c.attr, got, argv0)
+		}
 		started()
-		if got := child.Cmd; got.Path != path || !slices.Equal(got.Env, env) || got.ExtraFiles != nil {
-			t.Errorf("%+v: left %q, %q, %v", c.attr, got.Path, got.Env, got.ExtraFiles)
+		if got := child.Cmd; got.Path != path || !slices.Equal(got.Args, c.args) || !slices.Equal(got.Env, env) || got.ExtraFiles != nil {
+			t.Errorf("%+v: left %q, %q, %q, %v", c.attr, got.Path, got.Args, got.Env, got.ExtraFiles)
 		}
 	}
 }

@@ -136,6 +136,7 @@ const (
 	listenPidfd = "LISTEN_PIDFDID" // by systemd 258: the same by a pidfd's inode; not checked if unset
 	listenFDs   = "LISTEN_FDS"
 	listenFor   = "ENTRYPOINT_LISTEN_FOR" // the real program
+	selfExe     = "/proc/self/exe"        // this one
 )
 
 var _ = becomeListener()
@@ -181,8 +182,8 @@ func (c *Child) passSockets() (started func()) {
 		}
 		return n
 	}
-	n, path, was := number(listenFDs), c.Cmd.Path, c.Cmd.Env
-	if number(listenPID) != os.Getpid() || n <= 0 || c.Cmd.Err != nil || !executable(path) {
+	n, path, args, was := number(listenFDs), c.Cmd.Path, c.Cmd.Args, c.Cmd.Env
+	if number(listenPID) != os.Getpid() || n <= 0 || c.Cmd.Err != nil || !executable(path) || !executable(selfExe) {
 		return func() {}
 	}
 	var sockets []*os.File
@@ -190,7 +191,7 @@ func (c *Child) passSockets() (started func()) {
 		for _, s := range sockets {
 			s.Close()
 		}
-		c.Cmd.Path, c.Cmd.ExtraFiles, c.Cmd.Env = path, nil, was
+		c.Cmd.Path, c.Cmd.Args, c.Cmd.ExtraFiles, c.Cmd.Env = path, args, nil, was
 	}
 	for fd := 3; fd < 3+n; fd++ {
 		// A copy: an os.File of the descriptor itself would close it one day.
@@ -206,7 +207,10 @@ func (c *Child) passSockets() (started func()) {
 		}
 		sockets = append(sockets, os.NewFile(uintptr(socket), "socket"))
 	}
-	c.Cmd.Path, c.Cmd.ExtraFiles = "/proc/self/exe", sockets
+	if len(args) == 0 {
+		c.Cmd.Args = []string{path} // else argv[0] would be selfExe
+	}
+	c.Cmd.Path, c.Cmd.ExtraFiles = selfExe, sockets
 	c.Cmd.Env = append(env, listenFor+"="+path)
 	return started
 }
