@@ -155,15 +155,16 @@ func (c *Child) run() error {
 
 	// As long as the dead child is a zombie, nobody else has its PID. After that
 	// no signal must be sent.
-	defer c.takeTerminal()
 	status, ended := c.awaitEnd()
 	if !ended {
 		// Only Wait can tell. A signal to the child itself is safe meanwhile, by
 		// package os; one to its group may come a moment too late.
+		defer c.takeTerminal()
 		defer c.enter(childEnded)
 		return c.collect()
 	}
 	c.enter(childEnded)
+	c.takeTerminal() // others may hold the output for long
 	return c.wait(status)
 }
 

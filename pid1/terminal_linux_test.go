@@ -4,17 +4,23 @@ package pid1_test
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 	"unsafe"
 
+	"github.com/entrypoint-go/entrypoint/internal/linux"
 	"github.com/entrypoint-go/entrypoint/internal/nstest"
+	"github.com/entrypoint-go/entrypoint/pid1"
 )
+
+func init() { helpers["command on a terminal"] = commandOnTerminal }
 
 // terminal opens a pseudo-terminal, see pty(7).
 func terminal(t *testing.T) (keyboard, tty *os.File) {
@@ -74,5 +80,43 @@ func TestCtrlCSkipsDelay(t *testing.T) {
 	}
 	if !strings.Contains(seen, "shutdown: SIGINT") {
 		t.Errorf("no timeline on the screen:\n%s", seen)
+	}
+}
+
+// commandOnTerminal has a child whose output a process holds, until the test has seen
+// enough.
+func commandOnTerminal() int {
+	held := make(chan int, 1)
+	cmd := exec.Command("sh", "-c", "sleep 60 & echo $!")
+	cmd.Stdin = os.Stdin
+	cmd.Stdout = &firstLine{f: func(line string) {
+		var holder int
+		fmt.Sscan(line, &holder)
+		held <- holder
+	}}
+	go func() {
+		holder := <-held
+		defer syscall.Kill(holder, syscall.SIGKILL)
+		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			if pgrp, err := linux.Foreground(os.Stdin); err == nil && pgrp == syscall.Getpgrp() {
+				fmt.Println("taken")
+				return
+			}
+		}
+	}()
+	return pid1.ExitCode(pid1.Command(cmd).ListenAndServe())
+}
+
+// This process has the terminal again when the child has ended, and not only when
+// nobody holds its output.
+func TestTerminalTakenAtTheEnd(t *testing.T) {
+	t.Parallel()
+	_, tty := terminal(t)
+	cmd := nstest.Child(t, "command on a terminal")
+	var out bytes.Buffer
+	cmd.Stdin, cmd.Stdout = tty, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
+	if err := cmd.Run(); err != nil || out.String() != "taken\n" {
+		t.Errorf("got %q, %v; want the terminal taken", &out, err)
 	}
 }
