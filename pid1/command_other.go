@@ -4,7 +4,10 @@
 
 package pid1
 
-import "os"
+import (
+	"os"
+	"syscall"
+)
 
 var sigCont os.Signal // none
 
@@ -25,3 +28,5 @@ func (c *Child) takeTerminal() {}
 
 // passSockets does nothing: there is no systemd here.
 func (c *Child) passSockets() (started func()) { return func() {} }
+
+func execve(path string, argv, env []string) error { return syscall.Exec(path, argv, env) }

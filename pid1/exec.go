@@ -55,7 +55,7 @@ func Exec(argv ...string) error {
 func replace(path string, argv []string) error {
 	undo := sig.PrepareExec()
 	defer undo()
-	return syscall.Exec(path, argv, os.Environ())
+	return execve(path, argv, os.Environ())
 }
 
 // ExecError says why [Exec] or [Command] could not run a program. The kernel's

@@ -118,7 +118,9 @@ func signalState() string {
 	}
 	var timer [2]syscall.Timeval
 	syscall.RawSyscall(syscall.SYS_GETITIMER, 2, uintptr(unsafe.Pointer(&timer)), 0)
-	state := fmt.Sprintf("profile timer: %v\n", timer[0])
+	var files syscall.Rlimit
+	syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files)
+	state := fmt.Sprintf("profile timer: %v\nopen files: %v\n", timer[0], files)
 	for line := range strings.Lines(string(status)) {
 		if strings.HasPrefix(line, "Sig") && !strings.HasPrefix(line, "SigQ") && !strings.HasPrefix(line, "SigPnd") {
 			state += line
@@ -132,7 +134,7 @@ func TestExecFailedChangesNothing(t *testing.T) {
 	dir := t.TempDir()
 	script(t, dir, "text", "no program\n")
 	cmd := nstest.Child(t, "exec-failed", dir+"/text")
-	viaShell(t, cmd, "trap '' HUP TTOU")
+	viaShell(t, cmd, "ulimit -S -n 123; trap '' HUP TTOU")
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("%v\n%s", err, out)
 	}

@@ -20,6 +20,7 @@ import (
 
 func init() {
 	helpers["exec"] = execHelper
+	helpers["exec-twice"] = execTwice
 	helpers["asks too much"] = asksTooMuch
 }
 
@@ -69,6 +70,25 @@ func TestExecOpenFiles(t *testing.T) {
 	viaShell(t, cmd, "ulimit -S -n 123")
 	if out, err := cmd.Output(); err != nil || string(out) != "123\n" {
 		t.Errorf("got %q, %v; want 123", out, err)
+	}
+}
+
+// execTwice calls Exec with its first argument, and then with the others.
+func execTwice() int {
+	fmt.Println(pid1.Exec(os.Args[1]))
+	os.Args = os.Args[1:]
+	return execHelper()
+}
+
+// So does one that is executed because another one could not be.
+func TestExecOpenFilesAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	script(t, dir, "text", "no program\n")
+	cmd := nstest.Child(t, "exec-twice", dir+"/text", "sh", "-c", "ulimit -S -n")
+	viaShell(t, cmd, "ulimit -S -n 123")
+	if out, err := cmd.Output(); err != nil || !strings.HasSuffix(string(out), "\n123\n") {
+		t.Errorf("got %q, %v; want 123 at the end", out, err)
 	}
 }
 
