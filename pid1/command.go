@@ -117,8 +117,8 @@ func (c *Child) runs() bool { return c.Cmd.Process != nil }
 
 // ListenAndServe starts the program and returns when it has ended: nil for exit
 // status 0, also if Cmd.WaitDelay has cut off its output, an [*exec.ExitError] for
-// others, an [*ExecError] if it could not be started. If Shutdown came first it starts nothing and returns nil. A Child runs
-// once: a second call is an error.
+// others, an [*ExecError] if it could not be started. If Shutdown came first it
+// starts nothing and returns nil. A Child runs once: a second call is an error.
 func (c *Child) ListenAndServe() error {
 	c.prepare()
 	c.mu.Lock()
