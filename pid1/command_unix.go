@@ -89,9 +89,16 @@ func (c *Child) awaitEnd() (status int, ended bool) {
 		case syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU:
 			// The kernel does not stop PID 1. In an orphaned process group nobody
 			// would continue this process, when somebody continues the child.
-			if !IsInit() && !linux.GroupOrphaned() {
-				syscall.Kill(syscall.Getpid(), syscall.SIGSTOP)
+			if IsInit() || linux.GroupOrphaned() {
+				return
 			}
+			// Had the child no group of its own, Ctrl-Z would stop all of ours: the
+			// shell waits until its whole job has stopped, "app | cat" for instance.
+			pid := syscall.Getpid()
+			if c.terminal {
+				pid = 0 // the group
+			}
+			syscall.Kill(pid, syscall.SIGSTOP)
 		}
 	})
 }

@@ -166,28 +166,30 @@ func TestInterruptOnTerminal(t *testing.T) {
 	})
 }
 
-// Under a shell, Ctrl-Z stops the init process with its program, and fg wakes
-// both. (tini goes on, and the shell never comes back.)
+// Under a shell, Ctrl-Z stops the init process with its program and the rest of the
+// job, and fg wakes all. (tini goes on, and the shell never comes back.)
 func TestSuspendUnderShell(t *testing.T) {
 	self := ours.command(t)
-	outer := exec.Command(bash[1], bash[2:]...)
-	outer.Env = self.Env
-	tty := onTerminal(t, outer)
-	tty.shows(t, "prompt> ")
-	tty.types(t, self.Path+" -s sleep 60\n")
-	for range 3 {
+	for _, job := range []string{"%s -s sleep 60", "set -o pipefail; %s -s sleep 60 | cat", "sh -c '%s -s sleep 60; exit $?'"} {
+		outer := exec.Command(bash[1], bash[2:]...)
+		outer.Env = self.Env
+		tty := onTerminal(t, outer)
+		tty.shows(t, "prompt> ")
+		tty.types(t, fmt.Sprintf(job, self.Path)+"\n")
+		for range 3 {
+			tty.running(t, "sleep 60")
+			tty.types(t, ctrlZ)
+			tty.shows(t, "Stopped")
+			tty.types(t, "fg\n")
+		}
 		tty.running(t, "sleep 60")
-		tty.types(t, ctrlZ)
-		tty.shows(t, "Stopped")
-		tty.types(t, "fg\n")
+		tty.types(t, ctrlC)
+		tty.shows(t, "prompt> ")
+		tty.types(t, "echo status=$?\n")
+		tty.shows(t, "status=130")
+		tty.types(t, "exit\n")
+		wait(t, outer)
 	}
-	tty.running(t, "sleep 60")
-	tty.types(t, ctrlC)
-	tty.shows(t, "prompt> ")
-	tty.types(t, "echo status=$?\n")
-	tty.shows(t, "status=130")
-	tty.types(t, "exit\n")
-	wait(t, outer)
 }
 
 // A stop signal for the init process stops both, and SIGCONT wakes both.
