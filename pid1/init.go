@@ -107,10 +107,8 @@ func (a *App) reap() (end func()) {
 	}()
 	return func() {
 		cancel()
-		select {
-		case <-done:
-		case <-time.After(a.atTheEnd(shortWait)): // a function of the user's hangs in it
-		}
+		running := call{done: done}
+		running.endsWithin(a.atTheEnd(shortWait)) // if not, a function of the user's hangs in it
 		release()
 	}
 }

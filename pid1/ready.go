@@ -13,9 +13,9 @@ import (
 )
 
 // Ready reports whether the servers take requests: from when all of them listen,
-// and the steps of OnReady are done, until a stop begins. A Server of a type of
-// your own counts as listening when its ListenAndServe is called; give it an open
-// listener by [Listen] if it needs longer.
+// programs run, and the steps of OnReady are done, until a stop begins. A Server of
+// a type of your own counts as listening when its ListenAndServe is called; give it
+// an open listener by [Listen] if it needs longer.
 func (a *App) Ready() bool {
 	s := a.current.Load()
 	if s == nil {

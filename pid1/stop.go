@@ -20,10 +20,10 @@ import (
 const (
 	// repeatWindow is how long after a stop signal another one is the same stop
 	// told again, and until repeatTicks are over: a process that was frozen or
-	// starved sees late what came at once.
+	// starved sees late what came at once. It sees a signal within a tick or two.
 	repeatWindow = 500 * time.Millisecond
 	repeatTick   = 50 * time.Millisecond
-	repeatTicks  = 8
+	repeatTicks  = 3
 
 	// sameStop is how long after the end of ctx a signal is taken for its reason.
 	sameStop = 100 * time.Millisecond

@@ -65,13 +65,16 @@ func (h *server) cancelRequests(cause error) {
 }
 
 // close cancels the contexts of all requests and closes their connections, before
-// ctx ends. After that it takes the time that it needs, which is little.
+// ctx ends. After that it takes alertTime, by the clock: on a starved machine its ticks
+// would be late for everybody.
 func (h *server) close(ctx context.Context, cause error) {
 	h.cancelRequests(cause)
+	end := func() {}
 	if ctx.Err() != nil {
-		ctx = context.Background()
+		ctx, end = context.WithTimeout(context.WithoutCancel(ctx), alertTime)
+	} else {
+		ctx, end = Cutoff(ctx)
 	}
-	ctx, end := Cutoff(ctx)
 	defer end()
 	h.conns.close(ctx)
 	within(ctx, drainWindow, func() { _ = h.srv.Close() })
