@@ -189,7 +189,7 @@ func endDelay(t *testing.T) {
 	}
 	for n := range 2 {
 		if n > 0 {
-			time.Sleep(800 * time.Millisecond) // within half a second it would be the same one
+			time.Sleep(1200 * time.Millisecond) // within half a second it would be the same one
 		}
 		if err := self.Signal(os.Interrupt); err != nil {
 			t.Fatal(err)

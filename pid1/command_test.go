@@ -252,7 +252,7 @@ func TestCommandInApp(t *testing.T) {
 
 				for i, sig := range test.send {
 					if i > 0 && len(test.want) == 0 {
-						time.Sleep(800 * time.Millisecond) // else it is the same stop told again
+						time.Sleep(1200 * time.Millisecond) // else it is the same stop told again
 					}
 					cmd.Process.Signal(sig)
 					switch {

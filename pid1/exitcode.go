@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/entrypoint-go/entrypoint/internal/asynclog"
 	"github.com/entrypoint-go/entrypoint/internal/errs"
@@ -122,10 +123,10 @@ func ExitCode(err error) int {
 }
 
 // boundedExitCode is ExitCode for an error whose methods may panic or hang.
-func boundedExitCode(err error) int {
+func boundedExitCode(err error, wait time.Duration) int {
 	code := exitError
 	c := goCall("error", func() error { code = ExitCode(err); return nil }, nil)
-	if c.endsWithin(shortWait) {
+	if c.endsWithin(wait) {
 		return code
 	}
 	return exitError

@@ -19,7 +19,7 @@ func TestProcessForcedWithRequest(t *testing.T) {
 	p.await("request")
 	p.signal(syscall.SIGTERM)
 	s.refused()
-	p.signalAgain(syscall.SIGINT)
+	defer tellAgain(func() { p.cmd.Process.Signal(syscall.SIGINT) })()
 	w.closed()
 	p.wantExit(128 + int(syscall.SIGINT))
 }

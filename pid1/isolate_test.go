@@ -283,7 +283,6 @@ func TestIsolateForce(t *testing.T) {
 	p.await("serving")
 	p.signal(syscall.SIGTERM)
 	p.await("hangs")
-	p.signalAgain(syscall.SIGINT)
-	p.wantExit(128 + 2)
+	p.signalUntilExit(syscall.SIGINT, 128+2)
 	p.wantLog(`msg="shutdown: forced"`, "step=processes state=ok")
 }

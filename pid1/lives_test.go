@@ -159,7 +159,7 @@ func drawLife(seed uint64) life {
 		l.forces = true
 		l.args = append(l.args, "-hook=2s")
 		second := []syscall.Signal{syscall.SIGTERM, syscall.SIGINT}[r.IntN(2)]
-		l.signals, l.gaps = append(l.signals, second), append(l.gaps, 800*time.Millisecond+soon())
+		l.signals, l.gaps = append(l.signals, second), append(l.gaps, 1200*time.Millisecond+soon())
 		l.allowed = append(l.allowed, 128+int(second))
 	}
 	return l

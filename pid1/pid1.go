@@ -174,7 +174,7 @@ func (a *App) once(run func() error) error {
 	err := run()
 	a.over.Store(true)
 	if err != nil {
-		code := boundedExitCode(err)
+		code := boundedExitCode(err, a.atTheEnd(10*shortWait)) // a wrong one is worse than a late one
 		a.log().Error("stopped", "error", err, "exit_code", code)
 		err = &logged{err, code}
 	}

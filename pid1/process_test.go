@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -187,9 +188,40 @@ func (p *process) signal(sig os.Signal) {
 // signalAgain sends a signal that is not the one before told again.
 func (p *process) signalAgain(sig os.Signal) time.Time {
 	p.t.Helper()
-	time.Sleep(800 * time.Millisecond)
+	time.Sleep(1200 * time.Millisecond)
 	p.signal(sig)
 	return time.Now()
+}
+
+// signalUntilExit sends the signal until the process has ended.
+func (p *process) signalUntilExit(sig os.Signal, want int) {
+	p.t.Helper()
+	defer tellAgain(func() { p.cmd.Process.Signal(sig) })()
+	p.wantExit(want)
+}
+
+// tellAgain calls tell, which sends a stop signal, again and again until the function
+// returned is called. Sooner than after half a second it would be the same stop told
+// again, and so it may be later, to a process that has not run meanwhile.
+func tellAgain(tell func()) (enough func()) {
+	quit := make(chan struct{})
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		every := time.NewTicker(800 * time.Millisecond)
+		defer every.Stop()
+		for {
+			select {
+			case <-every.C:
+				tell()
+			case <-quit:
+				return
+			}
+		}
+	})
+	return func() {
+		close(quit)
+		telling.Wait()
+	}
 }
 
 // exit waits for the end and returns the exit code.
@@ -315,8 +347,7 @@ func TestProcessSecondSignalEndsDelay(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 	p.signalAgain(syscall.SIGTERM)
 	p.await("hook")
-	p.signalAgain(syscall.SIGTERM)
-	p.wantExit(143)
+	p.signalUntilExit(syscall.SIGTERM, 143)
 }
 
 func TestProcessHookIgnoresContext(t *testing.T) {

@@ -229,10 +229,7 @@ func TestErrorsAreNotCancelled(t *testing.T) {
 	release := make(chan bool)
 	app = pid1.App{Logger: discard}
 	app.Shutdown.Defer("hook", func(ctx context.Context) error {
-		go func() {
-			time.Sleep(800 * time.Millisecond)
-			syscall.Kill(os.Getpid(), syscall.SIGTERM)
-		}()
+		defer tellAgain(func() { syscall.Kill(os.Getpid(), syscall.SIGTERM) })()
 		<-ctx.Done()
 		close(release)
 		return nil
@@ -314,14 +311,12 @@ func TestForcedClosesForeignServer(t *testing.T) {
 	s := &foreignServer{closed: make(chan struct{})}
 	app := pid1.App{Logger: discard}
 	app.Shutdown.Grace = time.Minute
-	go func() {
-		<-app.Stopping()
-		time.Sleep(800 * time.Millisecond)
-		syscall.Kill(os.Getpid(), syscall.SIGTERM)
-	}()
 	err = app.Run(t.Context(), pid1.Listen(l, s), pid1.Func(func(ctx context.Context) error {
 		syscall.Kill(os.Getpid(), syscall.SIGTERM)
-		return worker(ctx)
+		<-ctx.Done()
+		defer tellAgain(func() { syscall.Kill(os.Getpid(), syscall.SIGTERM) })()
+		<-s.closed
+		return nil
 	}))
 	select {
 	case <-s.closed:

@@ -142,9 +142,10 @@ func TestServiceForced(t *testing.T) {
 	up.Wait()
 	syscall.Kill(syscall.Getpid(), syscall.SIGTERM)
 	<-app.Stopping()
-	time.Sleep(800 * time.Millisecond) // else it is the same stop told again
-	syscall.Kill(syscall.Getpid(), syscall.SIGTERM)
-	if err := <-s.done; !errors.Is(err, pid1.ErrForced) || flat(s.report.Steps) != "hangs=stuck service=skipped" {
+	enough := tellAgain(func() { syscall.Kill(syscall.Getpid(), syscall.SIGTERM) })
+	err := <-s.done
+	enough()
+	if !errors.Is(err, pid1.ErrForced) || flat(s.report.Steps) != "hangs=stuck service=skipped" {
 		t.Errorf("Run: %v, report %q; want ErrForced, service skipped", err, flat(s.report.Steps))
 	}
 	if err := <-stopped; err == nil {

@@ -15,7 +15,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -332,24 +331,7 @@ func TestCrowd(t *testing.T) {
 		s.await("serving")
 		s.signal(syscall.SIGTERM)
 		s.await("first")
-		ended := make(chan struct{})
-		var signals sync.WaitGroup
-		signals.Go(func() {
-			// Sooner it is the same stop told again; and so it is later, if the
-			// process has not run meanwhile.
-			every := time.NewTicker(800 * time.Millisecond)
-			defer every.Stop()
-			for {
-				select {
-				case <-every.C:
-					s.cmd.Process.Signal(syscall.SIGTERM)
-				case <-ended:
-					return
-				}
-			}
-		})
-		defer signals.Wait()
-		defer close(ended)
+		defer tellAgain(func() { s.cmd.Process.Signal(syscall.SIGTERM) })()
 		s.end(143, " taken, forced, 1 of ", "left out: to list the 500")
 	})
 }

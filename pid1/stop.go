@@ -19,8 +19,8 @@ import (
 // "One stop, told twice".
 const (
 	// repeatWindow is how long after a stop signal another one is the same stop
-	// told again, and until repeatTicks are over: a process that was frozen or
-	// starved sees late what came at once. It sees a signal within a tick or two.
+	// told again, and until repeatTicks are over after that: a process that was frozen
+	// or starved sees late what came at once, but within a tick or two.
 	repeatWindow = 500 * time.Millisecond
 	repeatTick   = 50 * time.Millisecond
 	repeatTicks  = 3
@@ -59,7 +59,7 @@ type stop struct {
 	byContext time.Time     // when the end of ctx began the stop; else zero
 	failures  []error       // the cause, unless the stop is clean, and what panicked later
 	signaled  time.Time     // when the last stop signal that counts came
-	repeats   int           // ticks for which another one is the same, at least
+	repeats   int           // ticks after repeatWindow for which another one is the same
 	forcedBy  error         // nil until force
 	delayEnd  chan struct{} // closed to end the delay; nil when there is none to end
 	hangup    *call         // of OnHangup; nil when none runs
@@ -166,7 +166,7 @@ func (s *stop) receive(by *SignalError) {
 	case first:
 		// The stop began by itself. This is the orchestrator's first word.
 		s.app.log().Info("already stopping", "signal", by.Reason())
-	case s.repeats > 0 || now.Sub(s.signaled) < repeatWindow:
+	case s.repeats > 0:
 		s.app.log().Info("stop signal repeated, ignored", "signal", by.Reason(), "within", repeatWindow)
 		return
 	case by.Signal == syscall.SIGTERM && inKubernetes():
@@ -193,8 +193,10 @@ func (s *stop) mayRepeat() bool {
 // tick counts a repeatTick in which this process has run.
 func (s *stop) tick() {
 	s.mu.Lock()
-	s.repeats--
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if time.Since(s.signaled) >= repeatWindow {
+		s.repeats--
+	}
 }
 
 // delayDue reports whether a stop for this reason waits before the listeners
