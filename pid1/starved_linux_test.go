@@ -232,8 +232,12 @@ func (s *starved) awaitState(state string) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		if i := strings.LastIndex(string(stat), ") "); string(stat[i+2:i+3]) == state {
+		switch i := strings.LastIndex(string(stat), ") "); string(stat[i+2 : i+3]) {
+		case state:
 			return
+		case "Z":
+			s.cmd.Wait()
+			s.Skip("the machine has stalled: the process has ended before that")
 		}
 		time.Sleep(time.Millisecond)
 	}
