@@ -69,7 +69,7 @@ func (h *server) cancelRequests(cause error) {
 // would be late for everybody.
 func (h *server) close(ctx context.Context, cause error) {
 	h.cancelRequests(cause)
-	end := func() {}
+	var end context.CancelFunc
 	if ctx.Err() != nil {
 		ctx, end = context.WithTimeout(context.WithoutCancel(ctx), alertTime)
 	} else {
