@@ -9,9 +9,10 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"runtime"
 	"testing"
 	"time"
+
+	"github.com/entrypoint-go/entrypoint/internal/nstest"
 )
 
 // A tlsListener returns *tls.Conns, as autocert's does.
@@ -32,9 +33,7 @@ func (l tlsListener) Accept() (net.Conn, error) {
 // headerWait from its first bytes on, whether it is the first one or not, and so has
 // a handshake.
 func TestForeignTLSInParts(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("what has come is not known on " + runtime.GOOS)
-	}
+	nstest.SkipEmulated(t, "does not know TCP_INFO")
 	reads := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) })
 	const first, second = "GET / HTTP/1.1\r\n", "Host: a\r\n\r\n"
 	for _, test := range []struct {
