@@ -255,7 +255,7 @@ type at struct {
 }
 
 const (
-	again = time.Second // stands for what tellAgain does
+	again = -1 // no pause: the signal is the last one, and sent until it counts
 
 	term = syscall.SIGTERM
 	intr = syscall.SIGINT
@@ -400,11 +400,11 @@ func hostile(t *testing.T, cmd *exec.Cmd, stderr string, signals []at) (said []s
 	}
 
 	lines := bufio.NewScanner(io.TeeReader(results, &bytes.Buffer{}))
-	for i, s := range signals {
+	for _, s := range signals {
 		for s.line != "" && !slices.Contains(said, s.line) && lines.Scan() {
 			said = append(said, lines.Text())
 		}
-		if s.pause == again && i == len(signals)-1 {
+		if s.pause == again {
 			defer tellAgain(func() { cmd.Process.Signal(s.sig) })()
 			break
 		}

@@ -277,7 +277,11 @@ func TestNoRequestLostWrapped(t *testing.T) {
 				return app.Run(ctx, pid1.Listen(wrap(l), srv))
 			})
 			t.Logf("%d stops: POST %v, GET %v; took %v", n, &ours.posts, &ours.gets, spread(took))
-			if lost := ours.posts.lost.Load(); lost > int64(max(1, n/10)) {
+			allowed := n / 10
+			if nstest.Busy() {
+				allowed = max(1, allowed) // of three stops
+			}
+			if lost := ours.posts.lost.Load(); lost > int64(allowed) {
 				t.Errorf("%d POSTs lost", lost)
 			}
 			ours.errors.Range(func(k, _ any) bool { t.Log(k); return true })

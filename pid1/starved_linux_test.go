@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -34,7 +35,8 @@ func starvedMain() int {
 	if err != nil {
 		panic(err)
 	}
-	log := &told{twice: make(chan struct{})}
+	twice := make(chan struct{})
+	log := told(sync.OnceFunc(func() { close(twice) }))
 	app := pid1.App{Logger: slog.New(slog.NewTextHandler(log, nil)), Delay: -1}
 	app.Shutdown.Grace = grace
 	app.OnReport = func(r *shutdown.Report) {
@@ -80,7 +82,7 @@ func starvedMain() int {
 		case "serve":
 			<-second
 		case "told":
-			<-log.twice
+			<-twice
 		}
 		return nil
 	}))
@@ -88,12 +90,12 @@ func starvedMain() int {
 	return pid1.ExitCode(err)
 }
 
-// A told is stderr. twice is closed when it says that the stop was told twice.
-type told struct{ twice chan struct{} }
+// A told is stderr. It is called when that says that the stop was told twice.
+type told func()
 
-func (l *told) Write(record []byte) (int, error) {
+func (f told) Write(record []byte) (int, error) {
 	if bytes.Contains(record, []byte("stop signal repeated, ignored")) {
-		close(l.twice)
+		f()
 	}
 	return os.Stderr.Write(record)
 }

@@ -20,13 +20,7 @@ import (
 func fillTable(left int) (taken []int) {
 	<-time.After(0) // for its first timer the runtime opens descriptors of its own
 	unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 64, Max: 64})
-	for {
-		fd, err := unix.Dup(0)
-		if err != nil {
-			break
-		}
-		taken = append(taken, fd)
-	}
+	taken = nstest.TakeDescriptors()
 	for range left {
 		last := len(taken) - 1
 		unix.Close(taken[last])

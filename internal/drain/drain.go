@@ -146,9 +146,9 @@ func (h *server) AnnounceClose() { h.announcing.Store(true) }
 //     load balancers are refused and go elsewhere.
 //  2. Accepted connections are served on for up to drainWindow, while every
 //     response tells the client that the connection closes.
-//  3. Idle and never-used connections are ended; see Expect. Then net/http is told
-//     to shut down: it sends GOAWAY and calls the functions of RegisterOnShutdown. If
-//     that takes longer than a second, they are called meanwhile.
+//  3. Idle and never-used connections are ended; see Expect. Then the functions of
+//     RegisterOnShutdown are called, one of which sends GOAWAY: a second later at
+//     the latest. What is idle by then is ended, and net/http told to shut down.
 //  4. Requests in flight end. We count them ourselves: net/http polls, and sees
 //     the end up to half a second late.
 //

@@ -54,7 +54,7 @@ func TestForeignTLSInParts(t *testing.T) {
 		}, second},
 		{"late", func(conn *tls.Conn, _ *bufio.Reader) {
 			conn.Handshake()
-			time.Sleep(headerWait * 6 / 5)
+			time.Sleep(headerWait * 6 / 5) // the case: a client that is silent for longer than that
 			io.WriteString(conn, first)
 		}, second},
 		{"handshake", func(conn *tls.Conn, _ *bufio.Reader) { conn.Handshake() }, first + second},
@@ -71,12 +71,7 @@ func TestForeignTLSInParts(t *testing.T) {
 			responses := bufio.NewReader(conn)
 			test.begin(conn, responses)
 			served := make(chan error)
-			go func() {
-				time.Sleep(headerWait / 2)
-				io.WriteString(conn, test.rest)
-				_, err := http.ReadResponse(responses, nil)
-				served <- err
-			}()
+			go func() { served <- sendRest(conn, responses, test.rest) }()
 			took := s.stop()
 			if err := <-served; err != nil {
 				t.Errorf("lost: %v; the stop took %v", err, took)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/entrypoint-go/entrypoint/internal/drain"
+	"github.com/entrypoint-go/entrypoint/internal/nstest"
 )
 
 // A failing is the error log of a server. failed is closed when the log has said for
@@ -53,13 +54,8 @@ func fill(t *testing.T) (free func(n int)) {
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: uint64(highest) + 50, Max: was.Max}); err != nil {
 		t.Fatal(err)
 	}
-	for {
-		fd, err := syscall.Dup(0)
-		if err != nil {
-			return free
-		}
-		taken = append(taken, fd)
-	}
+	taken = append(taken, nstest.TakeDescriptors()...)
+	return free
 }
 
 // TestFullTable: clients that wait in the accept queue, since the process has no

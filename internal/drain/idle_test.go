@@ -85,6 +85,15 @@ func get(conn net.Conn) bool {
 	return err == nil && res.StatusCode == 200
 }
 
+// sendRest sends the rest of a request as late as a slow client may, and waits for the
+// response.
+func sendRest(conn net.Conn, responses *bufio.Reader, rest string) error {
+	time.Sleep(headerWait / 2)
+	io.WriteString(conn, rest)
+	_, err := http.ReadResponse(responses, nil)
+	return err
+}
+
 // TestExpect: connections that have carried requests at intervals are served on
 // until the next one is overdue. Others are not.
 func TestExpect(t *testing.T) {
@@ -145,18 +154,15 @@ func TestExpectInParts(t *testing.T) {
 		get(conn)
 		time.Sleep(interval)
 		get(conn)
-		served := make(chan bool)
+		served := make(chan error)
 		go func() {
 			time.Sleep(interval)
 			io.WriteString(conn, "GET / HTTP/1.1\r\n")
-			time.Sleep(headerWait / 2)
-			io.WriteString(conn, "Host: a\r\n\r\n")
-			_, err := http.ReadResponse(bufio.NewReader(conn), nil)
-			served <- err == nil
+			served <- sendRest(conn, bufio.NewReader(conn), "Host: a\r\n\r\n")
 		}()
 		took := s.stop()
-		if !<-served {
-			t.Errorf("the request that came in parts was not served; the stop took %v", took)
+		if err := <-served; err != nil {
+			t.Errorf("the request that came in parts was not served: %v; the stop took %v", err, took)
 		}
 	})
 }

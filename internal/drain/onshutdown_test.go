@@ -4,13 +4,10 @@ package drain
 
 import (
 	"bufio"
-	"context"
 	"io"
-	"log"
 	"net/http"
 	"testing"
 	"testing/synctest"
-	"time"
 )
 
 // TestRequestEndsWhileOthersAreTold: a handler returns while the functions of
@@ -39,10 +36,7 @@ func TestRequestEndsWhileOthersAreTold(t *testing.T) {
 		served := make(chan error)
 		go func() {
 			<-release
-			time.Sleep(headerWait / 2)
-			io.WriteString(conn, "Host: a\r\n\r\n")
-			_, err := http.ReadResponse(responses, nil)
-			served <- err
+			served <- sendRest(conn, responses, "Host: a\r\n\r\n")
 		}()
 		took := s.stop()
 		if err := <-served; err != nil {
@@ -82,28 +76,4 @@ func TestGate(t *testing.T) {
 			s.stop()
 		})
 	}
-}
-
-// TestStopInTime: a server that does not return from Serve, since it waits to accept
-// again, does not make a short stop late.
-func TestStopInTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h, srv := served()
-		srv.ErrorLog = log.New(io.Discard, "", 0)
-		h.Bind(broke{newPipes()})
-		done := make(chan error)
-		go func() { done <- h.Serve(srv.Serve) }()
-		time.Sleep(10*time.Second + 300*time.Millisecond) // it waits for a second
-		const grace = 300 * time.Millisecond
-		ctx, end := context.WithTimeout(t.Context(), grace)
-		defer end()
-		began := time.Now()
-		if err := h.Shutdown(ctx, context.Canceled); err != nil {
-			t.Error(err)
-		}
-		if took := time.Since(began); took > grace {
-			t.Errorf("took %v of %v", took, grace)
-		}
-		<-done
-	})
 }

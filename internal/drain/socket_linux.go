@@ -26,7 +26,7 @@ func duplicate(l net.Listener) (fd int, ok bool) {
 		return 0, false
 	}
 	errno := syscall.EBADF
-	ofListener(l, func(first int) {
+	withDescriptor(l, func(first int) {
 		var second uintptr
 		second, _, errno = syscall.Syscall(syscall.SYS_FCNTL, uintptr(first), syscall.F_DUPFD_CLOEXEC, 0)
 		fd = int(second)
@@ -34,9 +34,10 @@ func duplicate(l net.Listener) (fd int, ok bool) {
 	return fd, errno == 0
 }
 
-// ofListener calls f with the descriptor of l, if l is a socket that is open.
-func ofListener(l net.Listener, f func(fd int)) (done bool) {
-	socket, ok := l.(syscall.Conn)
+// withDescriptor calls f with the descriptor of a listener or connection, if that is a
+// socket, and open.
+func withDescriptor(of any, f func(fd int)) (done bool) {
+	socket, ok := of.(syscall.Conn)
 	if !ok {
 		return false
 	}
@@ -47,7 +48,7 @@ func ofListener(l net.Listener, f func(fd int)) (done bool) {
 // queued reports whether connections wait to be accepted from l. It is not known
 // when l is no socket, or closed.
 func queued(l net.Listener) (yes, known bool) {
-	known = ofListener(l, func(fd int) {
+	known = withDescriptor(l, func(fd int) {
 		events, _ := linux.Poll(fd)
 		yes = events == linux.PollIn
 	})
@@ -151,9 +152,8 @@ func control(conn net.Conn, f func(fd int)) (done bool) {
 		if conn == nil {
 			break
 		}
-		if socket, ok := conn.(syscall.Conn); ok {
-			raw, err := socket.SyscallConn()
-			return err == nil && raw.Control(func(fd uintptr) { f(int(fd)) }) == nil
+		if _, ok := conn.(syscall.Conn); ok {
+			return withDescriptor(conn, f)
 		}
 		conn = unwrap(conn)
 	}

@@ -120,6 +120,18 @@ func obstacles() string {
 	return b.String()
 }
 
+// TakeDescriptors takes all descriptors that are free, up to RLIMIT_NOFILE, and returns
+// them.
+func TakeDescriptors() (taken []int) {
+	for {
+		fd, err := syscall.Dup(0)
+		if err != nil {
+			return taken
+		}
+		taken = append(taken, fd)
+	}
+}
+
 // Descriptors returns two functions: take leaves this process no free descriptor, free
 // undoes that, as the end of the test does. They are for tests that run alone.
 func Descriptors(t testing.TB) (take, free func()) {
