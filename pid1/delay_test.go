@@ -21,7 +21,7 @@ import (
 
 // steps are the names of the steps of the stop.
 func (s *served) steps() (names []string) {
-	for _, step := range s.report.Steps {
+	for _, step := range s.report().Steps {
 		names = append(names, step.Name)
 	}
 	return names
@@ -164,7 +164,7 @@ func TestDelayCutShort(t *testing.T) {
 	if _, err := s.stop(); err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	if !strings.Contains(log.String(), "delay cut short") || s.report.Steps[0].Took >= app.Delay {
-		t.Errorf("the delay took %v; log:\n%s", s.report.Steps[0].Took, &log)
+	if took := s.report().Steps[0].Took; !strings.Contains(log.String(), "delay cut short") || took >= app.Delay {
+		t.Errorf("the delay took %v; log:\n%s", took, &log)
 	}
 }

@@ -36,7 +36,7 @@ type served struct {
 	addr   string
 	cancel context.CancelCauseFunc
 	done   chan error
-	report *shutdown.Report
+	report func() *shutdown.Report // waits for the stop
 
 	goingAway <-chan struct{} // serveHTTP2's: closed when clients are sent GOAWAY
 }
@@ -101,12 +101,21 @@ func run(t *testing.T, app *pid1.App, srv pid1.Server) *served {
 	if app.Logger == nil {
 		app.Logger = discard
 	}
-	app.OnReport = func(r *shutdown.Report) { s.report = r }
+	reports := reportOf(app)
+	s.report = sync.OnceValue(func() *shutdown.Report { return <-reports })
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s.cancel = cancel
 	go func() { s.done <- app.Run(ctx, srv) }()
 	t.Cleanup(func() { cancel(errStop) })
 	return s
+}
+
+// reportOf returns the channel that gets app's report. It is safe where OnReport is
+// left behind, on a machine that stalls, and Run returns before it.
+func reportOf(app *pid1.App) <-chan *shutdown.Report {
+	reports := make(chan *shutdown.Report, 1)
+	app.OnReport = func(r *shutdown.Report) { reports <- r }
+	return reports
 }
 
 // stop stops the App and returns what Run did, and how long that took.
@@ -565,7 +574,7 @@ func TestUnixSocket(t *testing.T) {
 	if err := <-s.done; err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	if got, want := s.report.Steps[0].Name, "http unix:"+path; got != want {
+	if got, want := s.report().Steps[0].Name, "http unix:"+path; got != want {
 		t.Errorf("step %q, want %q", got, want)
 	}
 }
@@ -617,7 +626,7 @@ func TestTLS(t *testing.T) {
 			if err := <-s.done; err != nil {
 				t.Errorf("Run: %v", err)
 			}
-			if got, want := s.report.Steps[0].Name, "https "+s.addr; got != want {
+			if got, want := s.report().Steps[0].Name, "https "+s.addr; got != want {
 				t.Errorf("step %q, want %q", got, want)
 			}
 		})

@@ -95,8 +95,7 @@ func testOrder(t *testing.T, seed uint64) {
 		w.dies = "s00"
 	}
 	app := pid1.App{Logger: discard, Shutdown: shutdown.Pipeline{Grace: 8 * time.Second, Reserve: 500 * time.Millisecond}}
-	var report *shutdown.Report
-	app.OnReport = func(r *shutdown.Report) { report = r }
+	reports := reportOf(&app)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	if w.dies == "" {
@@ -109,6 +108,7 @@ func testOrder(t *testing.T, seed uint64) {
 		t.Logf("not judged: the machine has stalled for %v", lost)
 		return
 	}
+	report := <-reports
 	fail := func(format string, args ...any) {
 		t.Errorf("-orders.seed=%d: %s: %v, dies %q\n%s", seed, fmt.Sprintf(format, args...), w.kinds, w.dies, report)
 	}

@@ -88,14 +88,14 @@ func TestInOrderStops(t *testing.T) {
 				servers = []pid1.Server{pid1.Named("chain", servers[0]), pid1.Named("other", pid1.Func(worker))}
 			}
 			ctx, cancel := context.WithCancel(t.Context())
-			var report *shutdown.Report
-			app := pid1.App{Logger: discard, OnReport: func(r *shutdown.Report) { report = r }}
+			app := pid1.App{Logger: discard}
+			reports := reportOf(&app)
 			app.Before("stop", func(context.Context) error { time.AfterFunc(0, func() { <-stopWhenReady(&app); cancel() }); return nil })
 			if err := app.Run(ctx, servers...); err != nil {
 				t.Error(err)
 			}
 			d.want(t, "c stops", "c stopped", "b stops", "b stopped", "a stops", "a stopped")
-			if got := flat(report.Steps); got != test.report {
+			if got := flat((<-reports).Steps); got != test.report {
 				t.Errorf("report %q, want %q", got, test.report)
 			}
 		})
@@ -173,8 +173,7 @@ func TestInOrderMemberHangs(t *testing.T) {
 			}
 			app := pid1.App{Logger: discard}
 			app.Shutdown.Grace, app.Shutdown.Reserve = 8*time.Second, 2*time.Second
-			var report *shutdown.Report
-			app.OnReport = func(r *shutdown.Report) { report = r }
+			reports := reportOf(&app)
 			ctx, cancel := context.WithCancel(t.Context())
 			go func() { <-stopWhenReady(&app); cancel() }()
 			err := app.Run(ctx, servers...)
@@ -186,7 +185,7 @@ func TestInOrderMemberHangs(t *testing.T) {
 			if beside {
 				want = "servers=stuck(in order=stuck(" + want + ") other)"
 			}
-			if got := flat(report.Steps); got != want {
+			if got := flat((<-reports).Steps); got != want {
 				t.Errorf("report %q, want %q", got, want)
 			}
 			if left < 100*time.Millisecond {

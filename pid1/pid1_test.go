@@ -132,8 +132,7 @@ func TestBeforeIgnoresStop(t *testing.T) {
 		<-release
 		return nil
 	})
-	reports := make(chan *shutdown.Report, 1)
-	app.OnReport = func(r *shutdown.Report) { reports <- r }
+	reports := reportOf(&app)
 	err := app.Run(ctx, pid1.Func(worker))
 	if got := pid1.ExitCode(err); got != 124 || !strings.Contains(fmt.Sprint(err), "before migrate") {
 		t.Errorf("exit code %d, err %v; want 124 and the step's name", got, err)
@@ -148,8 +147,7 @@ func TestFuncReturns(t *testing.T) {
 	for _, want := range []error{nil, boom} {
 		app := pid1.App{Logger: discard}
 		stopped := false
-		var cause error
-		app.OnReport = func(r *shutdown.Report) { cause = r.Cause }
+		reports := reportOf(&app)
 		err := app.Run(t.Context(),
 			pid1.Named("job", pid1.Func(func(context.Context) error { return want })),
 			pid1.Func(func(ctx context.Context) error { <-ctx.Done(); stopped = true; return ctx.Err() }))
@@ -157,7 +155,7 @@ func TestFuncReturns(t *testing.T) {
 			t.Errorf("err %v, other server stopped %v; want %v and true", err, stopped, want)
 		}
 		var ended *pid1.ServerError
-		if !errors.As(cause, &ended) || ended.Server != "job" {
+		if cause := (<-reports).Cause; !errors.As(cause, &ended) || ended.Server != "job" {
 			t.Errorf("cause %v, want a ServerError of job", cause)
 		}
 		if n := strings.Count(fmt.Sprint(err), "boom"); want != nil && n != 1 {
@@ -307,12 +305,11 @@ func TestDelayInKubernetes(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	app := pid1.App{Logger: discard}
-	var steps []shutdown.Step
-	app.OnReport = func(r *shutdown.Report) { steps = r.Steps }
+	reports := reportOf(&app)
 	if err := app.Run(ctx, pid1.Func(worker)); err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range steps {
+	for _, s := range (<-reports).Steps {
 		if s.Name == "delay" {
 			t.Error("a delay for a worker")
 		}
@@ -327,12 +324,7 @@ func TestDeferWhileStopping(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			app := pid1.App{Logger: discard, Delay: delay}
 			app.Shutdown.Grace, app.Shutdown.Reserve = time.Minute, time.Nanosecond
-			var names []string
-			app.OnReport = func(r *shutdown.Report) {
-				for _, s := range r.Steps {
-					names = append(names, s.Name)
-				}
-			}
+			reports := reportOf(&app)
 			nothing := func(context.Context) error { return nil }
 			app.Shutdown.Defer("first", nothing)
 			err := app.Run(ctx, pid1.Named("worker", pid1.Func(func(ctx context.Context) error {
@@ -347,7 +339,10 @@ func TestDeferWhileStopping(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var want []string
+			var names, want []string
+			for _, s := range (<-reports).Steps {
+				names = append(names, s.Name)
+			}
 			if delay > 0 {
 				want = append(want, "delay")
 			}
@@ -364,8 +359,7 @@ func TestDeferWhileStopping(t *testing.T) {
 func TestServersInReport(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	app := pid1.App{Logger: discard}
-	var report *shutdown.Report
-	app.OnReport = func(r *shutdown.Report) { report = r }
+	reports := reportOf(&app)
 	var up sync.WaitGroup
 	up.Add(2)
 	up2 := func(ctx context.Context) error { up.Done(); return worker(ctx) }
@@ -373,8 +367,9 @@ func TestServersInReport(t *testing.T) {
 	if err := app.Run(ctx, pid1.Named("one", pid1.Func(up2)), pid1.Named("two", pid1.Func(up2))); err != nil {
 		t.Fatal(err)
 	}
-	if s := report.Steps[0]; s.Name != "servers" || len(s.Members) != 2 || s.Members[0].Name != "one" || s.Members[1].Name != "two" {
-		t.Errorf("steps %+v, want servers with the members one and two", report.Steps)
+	steps := (<-reports).Steps
+	if s := steps[0]; s.Name != "servers" || len(s.Members) != 2 || s.Members[0].Name != "one" || s.Members[1].Name != "two" {
+		t.Errorf("steps %+v, want servers with the members one and two", steps)
 	}
 }
 

@@ -96,10 +96,10 @@ func TestNoStopSignals(t *testing.T) {
 
 // README.md says that SIGQUIT, some images' STOPSIGNAL, can be a stop signal.
 func TestQuitAsStopSignal(t *testing.T) {
-	var cause error
-	app := pid1.App{Logger: discard, Signals: []os.Signal{syscall.SIGQUIT}, OnReport: func(r *shutdown.Report) { cause = r.Cause }}
+	app := pid1.App{Logger: discard, Signals: []os.Signal{syscall.SIGQUIT}}
+	reports := reportOf(&app)
 	err := app.Run(t.Context(), pid1.Func(func(ctx context.Context) error { signalSelf(t, syscall.SIGQUIT); return worker(ctx) }))
-	if err != nil || fmt.Sprint(cause) != "received SIGQUIT" {
+	if cause := (<-reports).Cause; err != nil || fmt.Sprint(cause) != "received SIGQUIT" {
 		t.Errorf("Run: %v, cause %v", err, cause)
 	}
 }
@@ -203,9 +203,11 @@ func TestDelayInKubernetesLasts(t *testing.T) {
 func TestDelayLasts(t *testing.T) {
 	t.Parallel()
 	const delay = 300 * time.Millisecond
-	s := serve(t, &pid1.App{Delay: delay}, new(http.Server))
+	app := longGrace()
+	app.Delay = delay
+	s := serve(t, app, new(http.Server))
 	s.stopCleanly()
-	if step := s.report.Steps[0]; step.Name != "delay" || step.Took < delay {
+	if step := s.report().Steps[0]; step.Name != "delay" || step.Took < delay {
 		t.Errorf("the first step is %v, want a delay of %v", step, delay)
 	}
 }
@@ -213,13 +215,12 @@ func TestDelayLasts(t *testing.T) {
 func TestNoDelayWhenJobsAreDone(t *testing.T) {
 	app := pid1.App{Logger: discard, Delay: time.Minute}
 	app.Shutdown.Grace = time.Hour
-	var report *shutdown.Report
-	app.OnReport = func(r *shutdown.Report) { report = r }
+	reports := reportOf(&app)
 	if err := app.Run(t.Context(), pid1.Job(func(context.Context) error { return nil })); err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	if slices.ContainsFunc(report.Steps, func(s shutdown.Step) bool { return s.Name == "delay" }) {
-		t.Errorf("steps %v", report.Steps)
+	if steps := (<-reports).Steps; slices.ContainsFunc(steps, func(s shutdown.Step) bool { return s.Name == "delay" }) {
+		t.Errorf("steps %v", steps)
 	}
 }
 
@@ -402,8 +403,9 @@ func TestNeverReadyInKubernetes(t *testing.T) {
 	})
 	s := run(t, &app, pid1.Func(worker))
 	err := <-s.done
-	steps := strings.TrimPrefix(flat(s.report.Steps), "OnReady register ") // unless it ends before the stop runs
+	report := flat(s.report().Steps)
+	steps := strings.TrimPrefix(report, "OnReady register ") // unless it ends before the stop runs
 	if err != nil || steps != "probe delay worker" {
-		t.Errorf("Run: %v, report %q", err, flat(s.report.Steps))
+		t.Errorf("Run: %v, report %q", err, report)
 	}
 }

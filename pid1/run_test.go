@@ -21,7 +21,6 @@ import (
 
 	"github.com/entrypoint-go/entrypoint/pid1"
 	"github.com/entrypoint-go/entrypoint/reaper"
-	"github.com/entrypoint-go/entrypoint/shutdown"
 )
 
 // A nilError dereferences its receiver, as a typed nil does that was returned by
@@ -80,8 +79,7 @@ func TestWorkerReturnsFormerCause(t *testing.T) {
 		defer cancel(nil)
 		enough := errors.New("enough")
 		app := pid1.App{Logger: discard}
-		var reason error
-		app.OnReport = func(r *shutdown.Report) { reason = r.Cause }
+		reports := reportOf(&app)
 		err := app.Run(ctx, pid1.Func(func(ctx context.Context) error {
 			cancel(enough)
 			<-ctx.Done()
@@ -92,7 +90,7 @@ func TestWorkerReturnsFormerCause(t *testing.T) {
 		if err != nil {
 			t.Errorf("Run: %v, want nil", err)
 		}
-		if errors.As(reason, new(*pid1.SignalError)) {
+		if errors.As((<-reports).Cause, new(*pid1.SignalError)) {
 			return
 		}
 	}

@@ -45,7 +45,7 @@ func TestServiceStops(t *testing.T) {
 	}
 	conn.Close()
 	s.stopCleanly()
-	if got := flat(s.report.Steps); got != "service" {
+	if got := flat(s.report().Steps); got != "service" {
 		t.Errorf("report %q", got)
 	}
 }
@@ -145,8 +145,8 @@ func TestServiceForced(t *testing.T) {
 	enough := tellAgain(func() { syscall.Kill(syscall.Getpid(), syscall.SIGTERM) })
 	err := <-s.done
 	enough()
-	if !errors.Is(err, pid1.ErrForced) || flat(s.report.Steps) != "hangs=stuck service=skipped" {
-		t.Errorf("Run: %v, report %q; want ErrForced, service skipped", err, flat(s.report.Steps))
+	if !errors.Is(err, pid1.ErrForced) || flat(s.report().Steps) != "hangs=stuck service=skipped" {
+		t.Errorf("Run: %v, report %q; want ErrForced, service skipped", err, flat(s.report().Steps))
 	}
 	if err := <-stopped; err == nil {
 		t.Error("stop has a context that goes on")

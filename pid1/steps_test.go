@@ -85,8 +85,8 @@ func TestOnReadyThenDelay(t *testing.T) {
 	app.OnReady("register", func(context.Context) error { return nil })
 	app.OnReady("warm", func(context.Context) error { return errors.New("boom") })
 	s := run(t, &app, pid1.Func(worker))
-	if err := <-s.done; err == nil || flat(s.report.Steps) != "delay worker" {
-		t.Errorf("Run: %v, report %q; want an error, and a delay", err, flat(s.report.Steps))
+	if err := <-s.done; err == nil || flat(s.report().Steps) != "delay worker" {
+		t.Errorf("Run: %v, report %q; want an error, and a delay", err, flat(s.report().Steps))
 	}
 }
 
@@ -108,7 +108,7 @@ func TestOnReadyInterrupted(t *testing.T) {
 	<-begun
 	s.stopCleanly()
 	d.want(t, "registered", "deregistered", "worker stops", "worker stopped")
-	if got := flat(s.report.Steps); got != "OnReady register deregister delay worker" {
+	if got := flat(s.report().Steps); got != "OnReady register deregister delay worker" {
 		t.Errorf("report %q", got)
 	}
 }
@@ -136,7 +136,7 @@ func TestOnStop(t *testing.T) {
 	url = "http://" + s.addr
 	s.stopCleanly()
 	d.want(t, "second", "first", "late", "hook")
-	if got, want := flat(s.report.Steps), "second first delay http "; !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "late hook") {
+	if got, want := flat(s.report().Steps), "second first delay http "; !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "late hook") {
 		t.Errorf("report %q, want %q … late hook", got, want)
 	}
 }
@@ -168,7 +168,7 @@ func TestOnStopHangs(t *testing.T) {
 	if res, _ := w.response(); res.StatusCode != 200 {
 		t.Errorf("the request in flight: %s", res.Status)
 	}
-	if got := flat(s.report.Steps); !ran || !strings.HasPrefix(got, "hangs=stuck panics=panicked runs http") {
+	if got := flat(s.report().Steps); !ran || !strings.HasPrefix(got, "hangs=stuck panics=panicked runs http") {
 		t.Errorf("ran %v, report %q", ran, got)
 	}
 	if pid1.ExitCode(err) != 2 {
@@ -224,8 +224,8 @@ func TestReportFromLeftBehind(t *testing.T) {
 	s.stop()
 	close(over)
 	<-left
-	if s.report.Cause != errStop {
-		t.Errorf("cause %v, want %v", s.report.Cause, errStop)
+	if s.report().Cause != errStop {
+		t.Errorf("cause %v, want %v", s.report().Cause, errStop)
 	}
 }
 
@@ -248,7 +248,7 @@ func TestGraceCountsFromTheStop(t *testing.T) {
 	<-app.Stopping()
 	began <- time.Now()
 	<-s.done
-	if start := s.report.Steps[0].Start; start < 100*time.Millisecond {
+	if start := s.report().Steps[0].Start; start < 100*time.Millisecond {
 		t.Errorf("the first step began %v after the stop: the test is void", start)
 	}
 }
@@ -296,7 +296,7 @@ func TestInterruptedStepPanics(t *testing.T) {
 				t.Errorf("exit code %d, want 2: %v", code, err)
 			}
 			var e *shutdown.HookError
-			if step := s.report.Steps[0]; step.State != shutdown.Panicked || !errors.As(step.Err, &e) ||
+			if step := s.report().Steps[0]; step.State != shutdown.Panicked || !errors.As(step.Err, &e) ||
 				e.Panic != "boom" || !strings.Contains(string(e.Stack), "panicInStep") {
 				t.Errorf("%v: %v; want it panicked, with the stack", step, step.Err)
 			}

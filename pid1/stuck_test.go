@@ -81,7 +81,7 @@ func TestStuckRequest(t *testing.T) {
 				if pid1.ExitCode(err) != 124 {
 					t.Errorf("exit code %d, want 124", pid1.ExitCode(err))
 				}
-				wantStuck(t, s.report.Steps[0], "GET /long (")
+				wantStuck(t, s.report().Steps[0], "GET /long (")
 			})
 		}
 	}
@@ -133,7 +133,7 @@ func TestStuckServer(t *testing.T) {
 				if pid1.ExitCode(err) != 124 {
 					t.Errorf("exit code %d, want 124", pid1.ExitCode(err))
 				}
-				wantStuck(t, s.report.Steps[0], test.text)
+				wantStuck(t, s.report().Steps[0], test.text)
 			})
 		}
 	}
