@@ -26,10 +26,10 @@ func TestAwaitNoDescriptor(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log strings.Builder
-			ctx, cancel := context.WithTimeout(t.Context(), c.grace)
-			defer cancel()
 			take()
 			start := time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), c.grace)
+			defer cancel()
 			const taken = 100 * time.Millisecond
 			if !c.warns {
 				defer time.AfterFunc(taken, free).Stop()
