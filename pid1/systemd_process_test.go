@@ -271,9 +271,12 @@ func TestSystemdNotReady(t *testing.T) {
 			<-app.Stopping()
 			syscall.ForkLock.Unlock()
 		}()
-		_ = app.Run(t.Context(), // SIGTERM may end the program yet
+		err := app.Run(t.Context(),
 			pid1.Named("dies", pid1.Func(func(context.Context) error { return nil })),
 			pid1.Command(exec.Command("sleep", "60")))
+		if err != nil && !errors.As(err, new(*exec.ExitError)) { // the program is ended by SIGTERM if it starts yet
+			t.Errorf("Run: %v", err)
+		}
 		if told := m.next(); !strings.HasPrefix(told, "STOPPING=1\n") {
 			t.Fatalf("the service manager was told %q, want STOPPING=1", told)
 		}
